@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_CHECK_CHECK_H
+#define BLEY_CHECK_CHECK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ipaddr.h"
+
+struct arena;
+struct conf;
+struct resolver;
+
+/* The normalised sender of a mail, as the checks see it (BEHAVIOUR section 2). */
+struct check_subject {
+	struct ipaddr client;
+	const char *client_name; /* lower case, no final dot, `unknown` where the reverse name does not verify */
+	const char *helo_name;   /* lower case, no final dot */
+	const char *sender;      /* normalised; empty: the null sender */
+	const char *recipient;   /* normalised */
+	const char *raw_sender;  /* as the mail server sent it */
+};
+
+/* Something an administrator should know, for the caller to log. `key` is the same for the same cause,
+ * so that a connection logs it once. */
+struct check_note {
+	const char *key;
+	const char *text;
+	struct check_note *next;
+};
+
+/*
+ * What a check works with. A check is a pure score: it does not log, read the clock or touch the store.
+ * Everything it hands out lives in the arena.
+ */
+struct check {
+	const struct conf *conf;
+	const struct check_subject *subject;
+	struct resolver *resolver; /* begun; NULL where no check needs DNS or it cannot be used */
+	struct arena *arena;
+	struct check_note *notes; /* newest first */
+};
+
+#define CHECK_UNKNOWN (-1) /* the check could not be made; it counts as 0 */
+
+struct check_score {
+	int score;
+	const char *why; /* a few words for people; never NULL */
+};
+
+void check_note(struct check *check, const char *key, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* BEHAVIOUR section 4. */
+struct check_score check_helo(struct check *check);
+struct check_score check_dyn(struct check *check);
+struct check_score check_s_eq_r(struct check *check);
+struct check_score check_spf(struct check *check);
+
+/*
+ * Both kinds of DNS lists, asked together (BEHAVIOUR sections 4 and 5). Returns as soon as the outcome against the
+ * thresholds can no longer change. A kind whose threshold is 0 is not asked and scores 0.
+ * prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
+ */
+void check_dnsl(struct check *check, bool prefetch_spf, struct check_score *dnswl,
+		struct check_score *dnsbl);
+
+#endif
