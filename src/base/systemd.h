@@ -3,7 +3,7 @@
 #define BLEY_BASE_SYSTEMD_H
 
 #include <stddef.h>
-#include <sys/uio.h>
+#include <sys/uio.h> /* struct iovec */
 
 /* Table of the module `systemd` (libsystemd): its own calls, nothing of ours. */
 struct systemd_module {
