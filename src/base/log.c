@@ -250,7 +250,10 @@ void log_event(enum log_level level, const char *headline, const struct log_fiel
 		strbuf_addf(&line, " %s=", fields[i].key);
 		add_value(&line, fields[i].value);
 	}
-	write_line(level, line.buf, line.len < LOG_LINE_MOST ? line.len : LOG_LINE_MOST - 1, fields,
-		   count);
+	if (line.len >= LOG_LINE_MOST) {
+		line.len = LOG_LINE_MOST - 1;
+		line.buf[line.len] = '\0';
+	}
+	write_line(level, line.buf, line.len, fields, count);
 	strbuf_release(&line);
 }

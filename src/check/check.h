@@ -2,6 +2,7 @@
 #ifndef BLEY_CHECK_CHECK_H
 #define BLEY_CHECK_CHECK_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,7 +43,7 @@ struct check {
 	struct check_note *notes; /* newest first */
 };
 
-#define CHECK_UNKNOWN (-1) /* the check could not be made; it counts as 0 */
+#define CHECK_UNKNOWN INT_MIN /* the check could not be made; it counts as 0 */
 
 struct check_score {
 	int score;

@@ -2,6 +2,7 @@
 #ifndef BLEY_POLICY_VERDICT_H
 #define BLEY_POLICY_VERDICT_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -12,7 +13,7 @@
  * needs, does that one thing, adds the fact and asks again, until the step is VERDICT_DONE.
  */
 
-#define VERDICT_UNASKED (-1) /* a fact not known yet */
+#define VERDICT_UNASKED INT_MIN /* a fact not known yet; sums of weights may be negative */
 
 /* The settings that decide. */
 struct verdict_policy {
@@ -71,6 +72,10 @@ void verdict_facts_init(struct verdict_facts *facts);
 /* What is needed next; for VERDICT_DONE *out is the verdict, else it is untouched. */
 enum verdict_step verdict_step(const struct verdict_policy *policy,
 			       const struct verdict_facts *facts, struct verdict *out);
+
+/* Whether SPF, not asked yet, could still bring the sum to the RFC threshold: whether it is worth
+ * sending its first question together with those to the DNS lists. */
+bool verdict_spf_may_decide(const struct verdict_policy *policy, const struct verdict_facts *facts);
 
 /* Someone else stored the same new tuple first, with this status: both get the same answer. */
 void verdict_follow(struct verdict *verdict, int status);
