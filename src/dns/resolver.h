@@ -65,7 +65,8 @@ struct resolver_ops {
 	 */
 	struct dns_question *(*next)(struct resolver *r);
 
-	/* Waits until this one question is answered or the deadline; others answered meanwhile still come out of next(). */
+	/* Waits until this one question is answered or the deadline; it does not come out of next() any more, others
+	 * answered meanwhile still do. */
 	void (*wait)(struct resolver *r, struct dns_question *q);
 
 	/* Queries sent since the resolver was made (packets, retransmissions included). */
