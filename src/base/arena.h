@@ -26,7 +26,8 @@ char *arena_printf(struct arena *a, const char *format, ...) __attribute__((form
 char *arena_vprintf(struct arena *a, const char *format, va_list ap)
     __attribute__((format(printf, 2, 0)));
 
-/* Forgets everything but keeps one block for the next round, so that a lasting process stays flat. */
+/* Forgets everything but keeps one block for the next round, so that a lasting process stays flat.
+ */
 void arena_reset(struct arena *a);
 
 /* Gives all memory back. Safe on an arena that was never used. */

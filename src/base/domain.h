@@ -10,10 +10,10 @@ struct domain_module {
 };
 
 /*
- * Whether two host names (lower case, no final dot) lie below the same registrable domain by the Public
- * Suffix List with its default rule `*` (publicsuffix.org/list): 1 yes, 0 no. A name without a registrable
- * domain (a suffix itself, an address, a single label, empty) equals none.
- * -1 where the module cannot be loaded, with the reason in error.
+ * Whether two host names (lower case, no final dot) lie below the same registrable domain by the
+ * Public Suffix List with its default rule `*` (publicsuffix.org/list): 1 yes, 0 no. A name without
+ * a registrable domain (a suffix itself, an address, a single label, empty) equals none. -1 where
+ * the module cannot be loaded, with the reason in error.
  */
 int domain_same_registrable(const char *a, const char *b, char *error, size_t size);
 

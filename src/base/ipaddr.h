@@ -7,7 +7,7 @@
 
 /* An IP address, network byte order. IPv4-mapped IPv6 never occurs: parsing makes it IPv4. */
 struct ipaddr {
-	int family;              /* AF_INET or AF_INET6 */
+	int family;		 /* AF_INET or AF_INET6 */
 	unsigned char bytes[16]; /* the first 4 for AF_INET, the rest zero */
 };
 
@@ -15,9 +15,9 @@ struct ipaddr {
 #define IPADDR_REVERSE_SIZE 64 /* 32 nibbles, 31 dots and the NUL */
 
 /*
- * Reads a dotted quad (decimal, no leading zeros) or any RFC 4291 spelling of an IPv6 address, also with a
- * zone (`fe80::1%eth0`, the zone is dropped) and IPv4-mapped (`::ffff:192.0.2.1` becomes 192.0.2.1).
- * False where it is neither; *out is then untouched.
+ * Reads a dotted quad (decimal, no leading zeros) or any RFC 4291 spelling of an IPv6 address, also
+ * with a zone (`fe80::1%eth0`, the zone is dropped) and IPv4-mapped (`::ffff:192.0.2.1` becomes
+ * 192.0.2.1). False where it is neither; *out is then untouched.
  */
 bool ipaddr_parse(const char *text, struct ipaddr *out);
 
@@ -37,9 +37,9 @@ struct ipnet {
 };
 
 /*
- * Reads `192.0.2.0/24`, `2001:db8::/32`, a single address, and postgrey's short IPv4 forms `192.0.2`, `192.0`
- * and `192`. *host_bits tells that bits behind the prefix were set (they are cleared).
- * False where it is none of these; the outputs are then untouched.
+ * Reads `192.0.2.0/24`, `2001:db8::/32`, a single address, and postgrey's short IPv4 forms
+ * `192.0.2`, `192.0` and `192`. *host_bits tells that bits behind the prefix were set (they are
+ * cleared). False where it is none of these; the outputs are then untouched.
  */
 bool ipnet_parse(const char *text, struct ipnet *out, bool *host_bits);
 bool ipnet_contains(const struct ipnet *net, const struct ipaddr *ip);

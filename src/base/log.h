@@ -6,7 +6,12 @@
 #include <stddef.h>
 
 /* The values of syslog(3), so that every target agrees. */
-enum log_level { LOG_LEVEL_ERROR = 3, LOG_LEVEL_WARNING = 4, LOG_LEVEL_INFO = 6, LOG_LEVEL_DEBUG = 7 };
+enum log_level {
+	LOG_LEVEL_ERROR = 3,
+	LOG_LEVEL_WARNING = 4,
+	LOG_LEVEL_INFO = 6,
+	LOG_LEVEL_DEBUG = 7
+};
 
 /* One thing known about an event. With the journal `journal` names the field (BLEY_ACTION);
  * elsewhere the event is one line of `key=value` pairs. A NULL value is left out. */
@@ -17,10 +22,10 @@ struct log_field {
 };
 
 /*
- * Where messages go: `syslog` (facility mail), `journal`, `-` (standard error) or a file that is opened for
- * each line, so that it can be rotated. A target that cannot be used falls back to syslog, with one
- * message there. Standard error is never written where it is the connection itself (inetd hands the
- * socket over as 0, 1 and 2): log_open() then uses syslog too.
+ * Where messages go: `syslog` (facility mail), `journal`, `-` (standard error) or a file that is
+ * opened for each line, so that it can be rotated. A target that cannot be used falls back to
+ * syslog, with one message there. Standard error is never written where it is the connection itself
+ * (inetd hands the socket over as 0, 1 and 2): log_open() then uses syslog too.
  */
 void log_open(const char *ident, const char *target);
 void log_verbosity(enum log_level most); /* default: LOG_LEVEL_INFO */

@@ -10,8 +10,8 @@
  * mail flows) and the process exits with status 75 (EX_TEMPFAIL, sysexits(3)).
  * The caller owns what it gets and gives it back with free(3).
  */
-void *mem_alloc(size_t size);                            /* zeroed */
-void *mem_resize(void *old, size_t size);                /* like realloc(3) */
+void *mem_alloc(size_t size);				 /* zeroed */
+void *mem_resize(void *old, size_t size);		 /* like realloc(3) */
 void *mem_grow(void *old, size_t *count, size_t member); /* doubles an array of *count members */
 char *mem_strdup(const char *s);
 

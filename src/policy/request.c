@@ -51,7 +51,7 @@ bool request_input_waiting(const struct request_input *in)
 }
 
 /* Reads what there is behind the bytes held already, waiting for the first of it. */
-static enum request_result input_fill(struct request_input *in, const volatile int *stop)
+static enum request_result input_fill(struct request_input *in, const volatile sig_atomic_t *stop)
 {
 	ssize_t n;
 
@@ -82,7 +82,7 @@ static void input_compact(struct request_input *in)
 
 /* Skips the rest of a request, up to and with its empty line. `in->start` is at the begin of a
  * line. */
-static enum request_result input_skip(struct request_input *in, const volatile int *stop)
+static enum request_result input_skip(struct request_input *in, const volatile sig_atomic_t *stop)
 {
 	enum request_result result;
 	bool blank = true; /* nothing but white space on this line yet */
@@ -104,7 +104,7 @@ static enum request_result input_skip(struct request_input *in, const volatile i
 
 /* The next line, trimmed, its end replaced by NUL. REQUEST_TOO_LARGE where the buffer is full
  * without one. */
-static enum request_result input_line(struct request_input *in, const volatile int *stop,
+static enum request_result input_line(struct request_input *in, const volatile sig_atomic_t *stop,
 				      char **line, size_t *len)
 {
 	size_t searched = in->start;
@@ -154,8 +154,8 @@ static void attributes_add(struct attributes *all, char *line, size_t len)
 }
 
 /* Reads lines up to the empty one that ends a request. Empty lines before it mean nothing. */
-static enum request_result attributes_read(struct request_input *in, const volatile int *stop,
-					   struct attributes *all)
+static enum request_result
+attributes_read(struct request_input *in, const volatile sig_atomic_t *stop, struct attributes *all)
 {
 	enum request_result result;
 	size_t len;
@@ -257,7 +257,7 @@ static enum request_result request_fill(struct arena *arena, const struct attrib
 }
 
 enum request_result request_read(struct request_input *in, struct arena *arena,
-				 const volatile int *stop, struct request *out)
+				 const volatile sig_atomic_t *stop, struct request *out)
 {
 	struct attributes all = {.count = 0};
 	enum request_result result;

@@ -2,6 +2,7 @@
 #ifndef BLEY_POLICY_REQUEST_H
 #define BLEY_POLICY_REQUEST_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -9,7 +10,8 @@
 
 struct arena;
 
-/* Bounds of one request; what is longer is answered with the failure-free default (DUNNO) and skipped. */
+/* Bounds of one request; what is longer is answered with the failure-free default (DUNNO) and
+ * skipped. */
 #define REQUEST_MAX_BYTES 65536
 #define REQUEST_MAX_ATTRIBUTES 256
 #define REQUEST_MAX_ADDRESS 254 /* bytes of a sender or recipient, as the database's columns */
@@ -17,15 +19,16 @@ struct arena;
 /* The bytes of one connection: what was read and not yet used. */
 struct request_input {
 	int fd;
-	size_t start, end;  /* of the unread bytes in buf */
-	bool at_end;        /* end of file seen */
+	size_t start, end; /* of the unread bytes in buf */
+	bool at_end;	   /* end of file seen */
 	char buf[REQUEST_MAX_BYTES + 1];
 };
 
-/* A policy request (Postfix SMTPD_POLICY_README), its values normalised. Strings live in the arena or the input's
- * buffer until the next request_read(). */
+/* A policy request (Postfix SMTPD_POLICY_README), its values normalised. Strings live in the arena
+ * or the input's buffer until the next request_read(). */
 struct request {
-	const char *sender;    /* lower case, without +extension, at most REQUEST_MAX_ADDRESS bytes; empty: null sender */
+	const char *sender;    /* lower case, without +extension, at most REQUEST_MAX_ADDRESS bytes;
+				  empty: null sender */
 	const char *recipient; /* likewise */
 	const char *raw_sender; /* as sent */
 	struct ipaddr client;
@@ -33,15 +36,16 @@ struct request {
 	const char *client_name;
 	const char *helo_name;
 	const char *instance; /* empty where not sent */
-	const char *problem;  /* for REQUEST_INCOMPLETE and REQUEST_TOO_LARGE: what is wrong, naming the attribute */
+	const char *problem;  /* for REQUEST_INCOMPLETE and REQUEST_TOO_LARGE: what is wrong, naming
+				 the attribute */
 };
 
 enum request_result {
 	REQUEST_OK,
 	REQUEST_INCOMPLETE, /* to be answered DUNNO: an attribute is missing or no use */
 	REQUEST_TOO_LARGE,  /* likewise; the rest of the request was skipped */
-	REQUEST_END,        /* end of file, or told to stop; nothing to answer */
-	REQUEST_FAILED      /* reading failed; errno tells */
+	REQUEST_END,	    /* end of file, or told to stop; nothing to answer */
+	REQUEST_FAILED	    /* reading failed; errno tells */
 };
 
 void request_input_init(struct request_input *in, int fd);
@@ -50,10 +54,10 @@ void request_input_init(struct request_input *in, int fd);
 bool request_input_waiting(const struct request_input *in);
 
 /*
- * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks. A signal whose handler is installed without SA_RESTART ends
- * it with REQUEST_END when *stop is set.
+ * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks. A signal whose handler is installed
+ * without SA_RESTART ends it with REQUEST_END when *stop is set.
  */
 enum request_result request_read(struct request_input *in, struct arena *arena,
-				 const volatile int *stop, struct request *out);
+				 const volatile sig_atomic_t *stop, struct request *out);
 
 #endif

@@ -9,8 +9,9 @@
 #include "store/store.h"
 
 /*
- * The policy, whole and pure (BEHAVIOUR section 3): no clock, no I/O, no allocation. The handler asks verdict_step() what it
- * needs, does that one thing, adds the fact and asks again, until the step is VERDICT_DONE.
+ * The policy, whole and pure (BEHAVIOUR section 3): no clock, no I/O, no allocation. The handler
+ * asks verdict_step() what it needs, does that one thing, adds the fact and asks again, until the
+ * step is VERDICT_DONE.
  */
 
 #define VERDICT_UNASKED INT_MIN /* a fact not known yet; sums of weights may be negative */
@@ -25,7 +26,7 @@ struct verdict_policy {
 
 struct verdict_facts {
 	int whitelisted; /* 0 or 1 */
-	bool recalled;   /* `memory` is known */
+	bool recalled;	 /* `memory` is known */
 	struct store_memory memory;
 	int dnswl, dnsbl; /* sums of weights; found together */
 	int helo, dyn, s_eq_r, spf;
@@ -33,8 +34,8 @@ struct verdict_facts {
 
 enum verdict_step {
 	VERDICT_WHITELIST, /* look the client and the recipient up in the whitelists */
-	VERDICT_RECALL,    /* recall the tuple and the client's cached verdict */
-	VERDICT_DNSL,      /* ask the DNS lists: fills dnswl and dnsbl */
+	VERDICT_RECALL,	   /* recall the tuple and the client's cached verdict */
+	VERDICT_DNSL,	   /* ask the DNS lists: fills dnswl and dnsbl */
 	VERDICT_HELO,
 	VERDICT_DYN,
 	VERDICT_S_EQ_R,
@@ -47,12 +48,12 @@ enum verdict_action { VERDICT_DUNNO, VERDICT_DEFER, VERDICT_PREPEND };
 enum verdict_reason {
 	VERDICT_BY_WHITELIST,
 	VERDICT_BY_CACHE,
-	VERDICT_KNOWN,      /* clean, or on a DNS whitelist when first seen */
-	VERDICT_WAITED,     /* greylisted and waited long enough */
-	VERDICT_TOO_EARLY,  /* greylisted and back too early */
+	VERDICT_KNOWN,	   /* clean, or on a DNS whitelist when first seen */
+	VERDICT_WAITED,	   /* greylisted and waited long enough */
+	VERDICT_TOO_EARLY, /* greylisted and back too early */
 	VERDICT_BY_DNSWL,
 	VERDICT_BY_DNSBL,
-	VERDICT_BY_CHECKS,  /* HELO, DYN, S_EQ_R, SPF */
+	VERDICT_BY_CHECKS, /* HELO, DYN, S_EQ_R, SPF */
 	VERDICT_UNSUSPECTED
 };
 
@@ -60,10 +61,10 @@ struct verdict {
 	enum verdict_action action;
 	enum verdict_reason reason;
 	enum store_change change;
-	int status;               /* for STORE_INSERT */
-	enum store_client client; /* how the client is remembered; NONE: not at all */
-	int64_t waited_us;        /* of a known greylisted tuple */
-	int64_t left_us;          /* how long it still has to wait */
+	int status;		      /* for STORE_INSERT */
+	enum store_client client;     /* how the client is remembered; NONE: not at all */
+	int64_t waited_us;	      /* of a known greylisted tuple */
+	int64_t left_us;	      /* how long it still has to wait */
 	int checks[STORE_LOG_CHECKS]; /* for the log row */
 };
 

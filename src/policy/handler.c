@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "policy/handler.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "conf/conf.h"
+#include "policy/explain.h"
+#include "policy/reply.h"
+#include "policy/request.h"
+#include "policy/session.h"
+
+#define ROWS_MOST 64	    /* log rows gathered before they are written */
+#define ROWS_PAUSE_MS 20    /* without a further request for so long they are written */
+#define ROWS_AGE_US 1000000 /* and never held longer than this */
+#define TOLD_MOST 64	    /* causes that are remembered as told */
+
+volatile sig_atomic_t handler_stop;
+
+/* One connection. */
+struct handler {
+	const struct conf *conf;
+	int in, out;
+	struct request_input input;
+	struct session session;
+	struct arena arena; /* of the request in hand */
+	char *instance;	    /* the message that was given a header last */
+	struct store_log_row rows[ROWS_MOST];
+	int64_t decided_us[ROWS_MOST]; /* when, by session_clock_us() */
+	size_t row_count;
+	struct arena row_arena; /* the rows' text */
+	char *told[TOLD_MOST];	/* causes that were logged on this connection */
+	size_t told_count;
+};
+
+/* What is answered when memory runs out in the middle of a request; written by the hook below. */
+static struct {
+	int fd; /* -1: no request in hand */
+	char text[1024];
+} last_words = {.fd = -1};
+
+static void say_last_words(void)
+{
+	if (last_words.fd < 0)
+		return;
+	if (write(last_words.fd, last_words.text, strlen(last_words.text)) < 0)
+		return; /* the peer is gone, and so are we */
+}
+
+static void set_last_words(const char *answer)
+{
+	snprintf(last_words.text, sizeof(last_words.text), "action=%s\n\n", answer);
+	mem_on_exhaustion(say_last_words);
+}
+
+/* Whether this cause was told before; from now on it was. */
+static bool told_before(struct handler *h, const char *key)
+{
+	for (size_t i = 0; i < h->told_count; i++)
+		if (!strcmp(h->told[i], key))
+			return true;
+	if (h->told_count < TOLD_MOST)
+		h->told[h->told_count++] = mem_strdup(key);
+	return false;
+}
+
+static void complain(void *context, enum log_level level, const char *key, const char *text)
+{
+	if (!key || !told_before(context, key))
+		log_message(level, "%s", text);
+}
+
+static void flush_rows(struct handler *h)
+{
+	int64_t now;
+
+	if (!h->row_count)
+		return;
+	now = session_clock_us();
+	for (size_t i = 0; i < h->row_count; i++)
+		h->rows[i].age_us = now - h->decided_us[i];
+	session_log(&h->session, h->rows, h->row_count);
+	h->row_count = 0;
+	arena_reset(&h->row_arena);
+}
+
+static void add_row(struct handler *h, const struct request *request, const struct verdict *verdict,
+		    const char *answer)
+{
+	struct store_log_row *row = &h->rows[h->row_count];
+	struct arena *arena = &h->row_arena;
+
+	*row = (struct store_log_row){
+	    .tuple = {.ip = arena_strdup(arena, request->client_address),
+		      .sender = arena_strdup(arena, request->sender),
+		      .recipient = arena_strdup(arena, request->recipient)},
+	    .action = arena_strndup(arena, answer, strcspn(answer, " ")),
+	};
+	memcpy(row->checks, verdict->checks, sizeof(row->checks));
+	h->decided_us[h->row_count++] = session_clock_us();
+}
+
+/*
+ * Log rows are written after the answer, but while requests keep coming they are gathered: one
+ * transaction for many is what lets a busy connection run at the speed of its decisions.
+ */
+static void flush_rows_unless_busy(struct handler *h)
+{
+	struct pollfd pfd = {.fd = h->in, .events = POLLIN};
+
+	if (!h->row_count)
+		return;
+	if (h->row_count == ROWS_MOST || session_clock_us() - h->decided_us[0] > ROWS_AGE_US)
+		flush_rows(h);
+	else if (!request_input_waiting(&h->input) && poll(&pfd, 1, ROWS_PAUSE_MS) <= 0)
+		flush_rows(h);
+}
+
+/* A message is given its header once: all requests for it share `instance` (SMTPD_POLICY_README).
+ */
+static const char *once_per_instance(struct handler *h, const struct request *request,
+				     const char *answer)
+{
+	if (strncmp(answer, "PREPEND ", strlen("PREPEND ")) != 0 || !*request->instance)
+		return answer;
+	if (h->instance && !strcmp(h->instance, request->instance))
+		return "DUNNO";
+	free(h->instance);
+	h->instance = mem_strdup(request->instance);
+	return answer;
+}
+
+/* Decides, answers, logs: in this order, so that nobody waits for the log. */
+static bool serve(struct handler *h, const struct request *request)
+{
+	struct decision decision;
+	const char *answer = h->conf->failure_action;
+	bool decided, sent;
+
+	decided = h->conf->usable && session_decide(&h->session, request, &h->arena, &decision) &&
+		  session_commit(&h->session, request, &decision);
+	if (decided) {
+		answer = reply_text(&h->arena, h->conf, &decision.verdict, time(NULL));
+		answer = once_per_instance(h, request, answer);
+	}
+	last_words.fd = -1;
+	sent = reply_write(h->out, answer);
+	explain_log(&h->arena, h->conf, request, &decision, answer, !decided);
+	if (decided)
+		add_row(h, request, &decision.verdict, answer);
+	return sent;
+}
+
+/* Answers a request that cannot be decided: it lacks something or is out of bounds. */
+static bool refuse(struct handler *h, enum request_result result, const struct request *request)
+{
+	last_words.fd = -1;
+	log_message(result == REQUEST_TOO_LARGE ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO,
+		    "answered DUNNO to a request that cannot be decided: %s", request->problem);
+	return reply_write(h->out, "DUNNO");
+}
+
+static int failed(const char *doing)
+{
+	/* A peer that has what it wants may just go away. */
+	if (errno == ECONNRESET || errno == EPIPE)
+		return EXIT_SUCCESS;
+	log_message(LOG_LEVEL_ERROR, "cannot %s the connection: %s", doing, strerror(errno));
+	return EXIT_FAILURE;
+}
+
+static int run(struct handler *h)
+{
+	struct request request;
+	enum request_result result;
+	bool sent;
+
+	do {
+		arena_reset(&h->arena);
+		flush_rows_unless_busy(h);
+		result = request_read(&h->input, &h->arena, &handler_stop, &request);
+		if (result == REQUEST_END)
+			return EXIT_SUCCESS;
+		if (result == REQUEST_FAILED)
+			return failed("read from");
+		last_words.fd = h->out;
+		sent = result == REQUEST_OK ? serve(h, &request) : refuse(h, result, &request);
+		if (!sent)
+			return failed("write to");
+	} while (!h->conf->exim_workaround && !handler_stop);
+	return EXIT_SUCCESS;
+}
+
+/* A peer that vanished without a word must not keep the process for ever. Does nothing where this
+ * is no TCP. */
+static void watch_peer(int fd)
+{
+	int on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+}
+
+int handler_run(const struct conf *conf, int in, int out)
+{
+	struct handler *h = mem_alloc(sizeof(*h));
+	int status;
+
+	h->conf = conf;
+	h->in = in;
+	h->out = out;
+	watch_peer(in);
+	set_last_words(conf->failure_action);
+	request_input_init(&h->input, in);
+	session_init(&h->session, conf, complain, h);
+	status = run(h);
+	flush_rows(h);
+	session_release(&h->session);
+	arena_release(&h->arena);
+	arena_release(&h->row_arena);
+	for (size_t i = 0; i < h->told_count; i++)
+		free(h->told[i]);
+	free(h->instance);
+	free(h);
+	return status;
+}

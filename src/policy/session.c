@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "policy/session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "conf/conf.h"
+#include "dns/resolver.h"
+#include "policy/request.h"
+#include "policy/resolving.h"
+#include "policy/storage.h"
+
+#define MICROSECONDS INT64_C(1000000)
+#define STORE_RETRY_US                                                             \
+	MICROSECONDS /* how long a database that could not be opened is left alone \
+		      */
+
+int64_t session_clock_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * MICROSECONDS + ts.tv_nsec / 1000;
+}
+
+void session_init(struct session *s, const struct conf *conf, session_complain *complain,
+		  void *context)
+{
+	*s = (struct session){.conf = conf, .complain = complain, .context = context};
+	s->policy = (struct verdict_policy){
+	    .dnswl_threshold = conf->dnswl_threshold,
+	    .dnsbl_threshold = conf->dnsbl_threshold,
+	    .rfc_threshold = conf->rfc_threshold,
+	    .period_us = conf->greylist_period * MICROSECONDS,
+	    .penalty_us = conf->greylist_penalty * MICROSECONDS,
+	    .max_us = conf->greylist_max * MICROSECONDS,
+	    .use_spf = conf->use_spf,
+	    .use_cache = conf->cache_valid > 0,
+	};
+	store_config_from(conf, &s->store_config, &s->arena);
+}
+
+void session_release(struct session *s)
+{
+	if (s->store)
+		s->driver->close(s->store);
+	if (s->resolver)
+		s->resolver->ops->destroy(s->resolver);
+	whitelist_free(s->clients);
+	whitelist_free(s->recipients);
+	arena_release(&s->arena);
+}
+
+static void complain_whitelist(void *context, const char *file, unsigned line, const char *message)
+{
+	struct session *s = context;
+	char text[1024];
+
+	if (line)
+		snprintf(text, sizeof(text), "%s:%u: %s", file, line, message);
+	else
+		snprintf(text, sizeof(text), "%s: %s", file, message);
+	s->complain(s->context, LOG_LEVEL_WARNING, text, text);
+}
+
+/* Recipient, then client name and address (BEHAVIOUR section 3). */
+static bool find_whitelisted(struct session *s, const struct request *request, struct decision *d)
+{
+	if (!s->recipients)
+		s->recipients = whitelist_load(WHITELIST_RECIPIENTS,
+					       s->conf->whitelist_recipients_file,
+					       complain_whitelist, s);
+	d->matched_list = WHITELIST_RECIPIENTS;
+	if (whitelist_recipient(s->recipients, request->recipient, &d->match))
+		return true;
+	if (!s->clients)
+		s->clients = whitelist_load(WHITELIST_CLIENTS, s->conf->whitelist_clients_file,
+					    complain_whitelist, s);
+	d->matched_list = WHITELIST_CLIENTS;
+	return whitelist_client(s->clients, request->client_name, &request->client, &d->match);
+}
+
+static struct store_tuple tuple_of(const struct request *request)
+{
+	return (struct store_tuple){.ip = request->client_address,
+				    .sender = request->sender,
+				    .recipient = request->recipient};
+}
+
+static bool open_store(struct session *s)
+{
+	int64_t now = session_clock_us();
+
+	if (s->store)
+		return true;
+	if (now < s->store_retry_us)
+		return false;
+	if (!s->driver)
+		s->driver = store_driver(s->store_config.type, s->store_error,
+					 sizeof(s->store_error));
+	if (s->driver && s->driver->open(&s->store_config, &s->store, s->store_error,
+					 sizeof(s->store_error)) == STORE_OK)
+		return true;
+	s->store_retry_us = session_clock_us() + STORE_RETRY_US;
+	s->complain(s->context, LOG_LEVEL_ERROR, NULL, s->store_error);
+	return false;
+}
+
+/* Tells what went wrong. A store that is broken is opened anew for the next request. */
+static bool store_failed(struct session *s, enum store_result result)
+{
+	if (result == STORE_OK)
+		return false;
+	s->complain(s->context, LOG_LEVEL_ERROR, NULL, s->driver->error(s->store));
+	if (result == STORE_BROKEN) {
+		s->driver->close(s->store);
+		s->store = NULL;
+	}
+	return true;
+}
+
+static bool recall(struct session *s, const struct request *request, struct verdict_facts *facts)
+{
+	struct store_tuple tuple = tuple_of(request);
+	int64_t age_us = s->conf->cache_valid * MICROSECONDS;
+
+	if (!open_store(s) ||
+	    store_failed(s, s->driver->recall(s->store, &tuple, age_us, &facts->memory)))
+		return false;
+	facts->recalled = true;
+	return true;
+}
+
+/* The resolver, with this request's time running from now. NULL where it cannot be had. */
+static struct resolver *begin_dns(struct session *s, struct arena *arena)
+{
+	char error[512];
+
+	if (!s->resolver && !s->resolver_failed) {
+		s->resolver = resolver_from_conf(s->conf, error, sizeof(error));
+		s->resolver_failed = !s->resolver;
+		if (s->resolver_failed)
+			s->complain(s->context, LOG_LEVEL_ERROR, NULL, error);
+	}
+	if (s->resolver)
+		s->resolver->ops->begin(s->resolver, arena, s->conf->dns_timeout * 1000);
+	return s->resolver;
+}
+
+static void ask_lists(struct session *s, struct check *check, struct decision *d)
+{
+	if (!check->resolver)
+		check->resolver = begin_dns(s, check->arena);
+	check_dnsl(check, verdict_spf_may_decide(&s->policy, &d->facts), &d->dnswl, &d->dnsbl);
+}
+
+static void ask_spf(struct session *s, struct check *check, struct decision *d)
+{
+	if (!check->resolver)
+		check->resolver = begin_dns(s, check->arena);
+	d->spf = check_spf(check);
+}
+
+/* A score that could not be had counts as none. */
+static int fact_of(struct check_score score)
+{
+	return score.score == CHECK_UNKNOWN ? 0 : score.score;
+}
+
+static void run_check(struct session *s, enum verdict_step step, struct check *check,
+		      struct decision *d)
+{
+	struct verdict_facts *facts = &d->facts;
+
+	switch (step) {
+	case VERDICT_HELO:
+		d->helo = check_helo(check);
+		facts->helo = fact_of(d->helo);
+		break;
+	case VERDICT_DYN:
+		d->dyn = check_dyn(check);
+		facts->dyn = fact_of(d->dyn);
+		break;
+	case VERDICT_S_EQ_R:
+		d->s_eq_r = check_s_eq_r(check);
+		facts->s_eq_r = fact_of(d->s_eq_r);
+		break;
+	case VERDICT_DNSL:
+		ask_lists(s, check, d);
+		facts->dnswl = fact_of(d->dnswl);
+		facts->dnsbl = fact_of(d->dnsbl);
+		break;
+	case VERDICT_SPF:
+		ask_spf(s, check, d);
+		facts->spf = fact_of(d->spf);
+		break;
+	case VERDICT_WHITELIST:
+	case VERDICT_RECALL:
+	case VERDICT_DONE:
+		break;
+	}
+}
+
+static bool run_steps(struct session *s, const struct request *request, struct check *check,
+		      struct decision *d)
+{
+	enum verdict_step step;
+
+	while ((step = verdict_step(&s->policy, &d->facts, &d->verdict)) != VERDICT_DONE) {
+		if (step == VERDICT_WHITELIST)
+			d->facts.whitelisted = find_whitelisted(s, request, d);
+		else if (step == VERDICT_RECALL && !recall(s, request, &d->facts))
+			return false;
+		else
+			run_check(s, step, check, d);
+	}
+	return true;
+}
+
+bool session_decide(struct session *s, const struct request *request, struct arena *arena,
+		    struct decision *out)
+{
+	struct check_subject subject = {
+	    .client = request->client,
+	    .client_name = request->client_name,
+	    .helo_name = request->helo_name,
+	    .sender = request->sender,
+	    .recipient = request->recipient,
+	    .raw_sender = request->raw_sender,
+	};
+	struct check check = {.conf = s->conf, .subject = &subject, .arena = arena};
+	struct decision d = {.match = {.entry = NULL}};
+	bool decided;
+
+	verdict_facts_init(&d.facts);
+	decided = run_steps(s, request, &check, &d);
+	for (const struct check_note *note = check.notes; note; note = note->next)
+		s->complain(s->context, LOG_LEVEL_WARNING, note->key, note->text);
+	if (decided)
+		*out = d;
+	return decided;
+}
+
+bool session_commit(struct session *s, const struct request *request, struct decision *decision)
+{
+	const struct verdict *v = &decision->verdict;
+	struct store_decision change = {.tuple = tuple_of(request),
+					.change = v->change,
+					.status = v->status,
+					.client = v->client};
+	bool lost_race = false;
+	int status = v->status;
+
+	if (v->change == STORE_KEEP && v->client == STORE_CLIENT_NONE)
+		return true;
+	if (!open_store(s) ||
+	    store_failed(s, s->driver->remember(s->store, &change, &status, &lost_race)))
+		return false;
+	if (lost_race)
+		verdict_follow(&decision->verdict, status);
+	return true;
+}
+
+void session_log(struct session *s, const struct store_log_row *rows, size_t count)
+{
+	if (count && open_store(s))
+		store_failed(s, s->driver->log(s->store, rows, count));
+}

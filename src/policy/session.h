@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_POLICY_SESSION_H
+#define BLEY_POLICY_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "check/check.h"
+#include "check/whitelist.h"
+#include "policy/verdict.h"
+#include "store/store.h"
+
+struct conf;
+struct request;
+struct resolver;
+
+/* Told of what an administrator should know. The same cause has the same key. */
+typedef void session_complain(void *context, enum log_level level, const char *key,
+			      const char *text);
+
+/*
+ * All that decisions need and that lasts from one to the next: policy, whitelists, database,
+ * resolver. Each is made when first needed.
+ */
+struct session {
+	const struct conf *conf;
+	struct verdict_policy policy;
+	struct whitelist *clients, *recipients;
+	struct store_config store_config;
+	const struct store_driver *driver;
+	struct store *store;
+	int64_t store_retry_us; /* monotonic: not opened again before */
+	char store_error[512];
+	struct resolver *resolver;
+	bool resolver_failed;
+	session_complain *complain;
+	void *context;
+	struct arena arena;
+};
+
+/* A decision and how it came about. Strings live in the request's arena or in the session. */
+struct decision {
+	struct verdict verdict;
+	struct verdict_facts facts;
+	struct check_score dnswl, dnsbl, helo, dyn, s_eq_r, spf; /* `why` is NULL where not asked */
+	struct whitelist_match match; /* of a whitelisted client or recipient */
+	enum whitelist_kind matched_list;
+};
+
+/* conf must outlive the session. */
+void session_init(struct session *s, const struct conf *conf, session_complain *complain,
+		  void *context);
+void session_release(struct session *s);
+
+/*
+ * Decides a request without changing anything. False where that is not possible (the database); the
+ * cause has been told to complain() and the answer is the failure action.
+ */
+bool session_decide(struct session *s, const struct request *request, struct arena *arena,
+		    struct decision *out);
+
+/*
+ * Commits the decision. When another handler was first with the same new tuple, the verdict becomes
+ * theirs. False as for session_decide().
+ */
+bool session_commit(struct session *s, const struct request *request, struct decision *decision);
+
+/* Appends rows to bley_log; a failure is told and the rows are dropped. */
+void session_log(struct session *s, const struct store_log_row *rows, size_t count);
+
+/* Microseconds that only ever grow (CLOCK_MONOTONIC). */
+int64_t session_clock_us(void);
+
+#endif
