@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_CTL_CTL_H
+#define BLEY_CTL_CTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "conf/conf.h"
+
+/*
+ * bleyctl's commands: one file a command, each one row of the table in bleyctl.c. The frame reads
+ * the command line by the command's own table, so that parsing, `--help` and the manual speak of
+ * the same options. Results go to standard output, complaints to standard error.
+ */
+
+struct store;
+struct store_driver;
+
+/* What a command returns: bleyctl's exit status. */
+enum ctl_status {
+	CTL_OK = 0,
+	CTL_WRONG = 1, /* something is wrong, or could not be done; said on standard error */
+	CTL_USAGE = 2  /* used wrongly */
+};
+
+/* What the commands share. */
+struct ctl {
+	const char *conf_file; /* NULL: the default file */
+	bool loaded;
+	struct conf conf; /* through ctl_load() or ctl_conf() */
+};
+
+#define CTL_OPTIONS_MAX 16 /* of one command */
+
+struct ctl_option {
+	const char *name;     /* without the dashes */
+	const char *argument; /* what it takes, as the help shows it (`N`), or NULL */
+	const char *help;     /* a few words */
+};
+
+/* A command line, read. Every command also takes --config and --help, which the frame does. */
+struct ctl_args {
+	/* In the order of the command's table: NULL where not given; "" for one without an
+	 * argument. */
+	const char *option[CTL_OPTIONS_MAX];
+	int count; /* of the arguments that are no options; within the command's bounds */
+	char **item;
+};
+
+struct ctl_command {
+	const char *name;
+	const char *arguments; /* as the help shows them (`IP SENDER RECIPIENT`), or NULL */
+	int arguments_min, arguments_max;
+	const char *summary;		  /* one line, begins in lower case */
+	const struct ctl_option *options; /* ends with a row of NULLs; or NULL */
+	enum ctl_status (*run)(struct ctl *ctl, const struct ctl_args *args);
+};
+
+extern const struct ctl_command ctl_check, ctl_config, ctl_init, ctl_purge;
+
+/* Reads a command's line, argv[0] its name, and runs it. */
+enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv);
+
+/* The settings, read once; nothing is printed. */
+struct conf *ctl_load(struct ctl *ctl);
+
+/* The settings, their problems told on standard error. NULL where the file could not be read. */
+struct conf *ctl_conf(struct ctl *ctl);
+
+/*
+ * Opens the database. NULL, with the reason told, where that fails; else *store is the caller's, to
+ * be closed by the driver.
+ */
+const struct store_driver *ctl_store(struct ctl *ctl, struct store **store);
+
+/* One line on standard error, `bleyctl: ` before it. Control characters are replaced. */
+void ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+void ctl_release(struct ctl *ctl);
+
+#endif
