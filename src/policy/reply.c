@@ -118,17 +118,17 @@ const char *reply_text(struct arena *arena, const struct conf *conf, const struc
 bool reply_write(int fd, const char *text)
 {
 	struct strbuf out = STRBUF_INIT;
-	size_t done = 0;
+	const char *rest;
+	ssize_t n = 0;
 
 	strbuf_addf(&out, "action=%s\n\n", text);
-	while (done < out.len) {
-		ssize_t n = write(fd, out.buf + done, out.len - done);
-
-		if (n >= 0)
-			done += (size_t)n;
-		else if (errno != EINTR)
+	for (rest = out.buf; *rest; rest += n) {
+		n = write(fd, rest, strlen(rest));
+		if (n < 0 && errno != EINTR)
 			break;
+		if (n < 0)
+			n = 0;
 	}
 	strbuf_release(&out);
-	return done == out.len;
+	return n >= 0;
 }
