@@ -28,7 +28,7 @@ enum dns_status {
 
 struct dns_record {
 	/* A: 4 bytes; AAAA: 16 bytes; TXT: all character-strings joined, may hold any byte;
-	 * MX and PTR: the host name in text form without the final dot */
+	 * MX and PTR: the host name in text form, lower case, without the final dot */
 	const unsigned char *data;
 	size_t len;
 	unsigned preference; /* MX */
@@ -49,7 +49,8 @@ struct resolver {
 };
 
 struct resolver_ops {
-	/* Begins a request's DNS work; whatever was pending before is forgotten. Records and copies live in the arena. */
+	/* Begins a request's DNS work; whatever was pending before is forgotten. Records and copies live in the arena.
+	 * timeout_ms 0: nothing is asked until the next begin(), and no socket stays open. */
 	void (*begin)(struct resolver *r, struct arena *arena, int64_t timeout_ms);
 
 	/*

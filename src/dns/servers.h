@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_DNS_SERVERS_H
+#define BLEY_DNS_SERVERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "dns/resolver.h"
+
+/* The name servers to ask and how patiently; internal to the module `resolver_ldns`. */
+
+#define SERVERS_MOST 8 /* further ones are not used */
+
+struct server {
+	struct sockaddr_storage address;
+	socklen_t len;
+};
+
+struct servers {
+	struct server items[SERVERS_MOST];
+	size_t count;
+	int64_t timeout_ms; /* for one server's answer (resolv.conf(5) `timeout`) */
+	unsigned attempts;  /* rounds over all servers */
+};
+
+/* Reads `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` (IPv6 with a zone too); false where it is
+ * none, *out is then untouched. */
+bool server_parse(const char *text, struct server *out);
+
+/* The servers of a list. False with a message where none can be used. */
+bool servers_from_config(struct servers *out, const struct resolver_config *config, char *error,
+			 size_t size);
+
+/* The servers of a resolv.conf(5); 127.0.0.1 where it cannot be read or names none. */
+void servers_from_file(struct servers *out, const char *file);
+
+#endif
