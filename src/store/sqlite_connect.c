@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "store/sqlite.h"
+
+/*
+ * One file, used by many short and long lived processes at once. In write-ahead mode readers never
+ * wait, and a writer waits only for another writer. Every write transaction takes the write lock at
+ * its start (a single statement does so by itself), so that no two can both read and then both
+ * fail.
+ *
+ * Where the file is deleted or replaced under a lasting process, SQLite itself goes on with the old
+ * one in write-ahead mode. So the file's place is looked at (one stat(2)) once a second, and a file
+ * that has moved is opened anew.
+ *
+ * A connection must not be carried over fork(2) (sqlite.org/howtocorrupt.html).
+ */
+
+#define US_PER_S INT64_C(1000000)
+#define SLEEP_LEAST_NS 200000 /* between tries for a lock: 0.2 to 1 ms */
+#define SLEEP_SPREAD_NS 800000
+#define LOOK_EVERY_US US_PER_S
+/* A checkpoint each so many frames, by the one process whose commit passes the mark: when all that
+ * are beyond it tried, each would flush a handful of frames to the disk. A commit adds 2-6 frames.
+ */
+#define CHECKPOINT_FRAMES 1000
+#define CHECKPOINT_MARGIN 8
+/* Pages kept in memory (KiB). Whatever another process commits empties it anyway; the kernel's
+ * cache serves. */
+#define PRAGMAS \
+	"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256; PRAGMA wal_autocheckpoint = 0;"
+
+int64_t lite_monotonic_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+void lite_deadline(struct store *store)
+{
+	store->deadline_us = lite_monotonic_us() + (int64_t)store->timeout_ms * 1000;
+}
+
+/* SQLite's own sleeps grow to 100 ms, far longer than a lock of ours is ever held; equal ones would
+ * let the same processes meet again. */
+bool lite_wait(struct store *store)
+{
+	struct timespec pause = {.tv_sec = 0};
+
+	if (lite_monotonic_us() >= store->deadline_us)
+		return false;
+	store->jitter = store->jitter * 1664525 + 1013904223;
+	pause.tv_nsec = SLEEP_LEAST_NS + (long)(store->jitter >> 8) % SLEEP_SPREAD_NS;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
+static int wait_for_lock(void *arg, int count)
+{
+	(void)count;
+	return lite_wait(arg);
+}
+
+static int note_wal(void *arg, sqlite3 *db, const char *schema, int frames)
+{
+	struct store *store = arg;
+
+	(void)db;
+	(void)schema;
+	store->wal_frames = frames;
+	if (frames >= CHECKPOINT_FRAMES && frames % CHECKPOINT_FRAMES < CHECKPOINT_MARGIN)
+		store->checkpoint_due = true;
+	return SQLITE_OK;
+}
+
+void lite_checkpoint(struct store *store)
+{
+	/* Where a reader or another checkpoint is in the way it does less: the next one does the
+	 * rest. */
+	sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+	store->checkpoint_due = false;
+}
+
+/* What a person has to do about it. */
+static void describe(struct store *store, int rc)
+{
+	const char *file = store->config.name;
+	const char *reason = store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(rc);
+	int os_error = store->db ? sqlite3_system_errno(store->db) : 0;
+	char *out = store->error;
+	size_t size = sizeof(store->error);
+	unsigned uid = (unsigned)geteuid();
+
+	switch (rc & 0xff) {
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+		snprintf(out, size, "%s: locked by another process for longer than %d ms", file,
+			 store->timeout_ms);
+		break;
+	case SQLITE_READONLY:
+	case SQLITE_PERM:
+		snprintf(
+		    out, size,
+		    "%s: user id %u may not write it: give the file, its -wal and -shm files and "
+		    "the folder to the user that bley runs as (chown), and see that the file "
+		    "system is writable",
+		    file, uid);
+		break;
+	case SQLITE_CANTOPEN:
+		snprintf(
+		    out, size,
+		    "%s: cannot be opened (%s) by user id %u: it and its folder must belong to "
+		    "the user that bley runs as",
+		    file, os_error ? strerror(os_error) : reason, uid);
+		break;
+	case SQLITE_CORRUPT:
+	case SQLITE_NOTADB:
+		snprintf(
+		    out, size,
+		    "%s: no SQLite database or a damaged one (%s): put a good copy in its place, "
+		    "or move it away and bley begins a new one",
+		    file, reason);
+		break;
+	case SQLITE_FULL:
+		snprintf(out, size, "%s: no room left on the disk", file);
+		break;
+	default:
+		snprintf(out, size, "%s: %s%s%s", file, reason, os_error ? ": " : "",
+			 os_error ? strerror(os_error) : "");
+	}
+}
+
+enum store_result lite_result(struct store *store, int rc)
+{
+	switch (rc & 0xff) {
+	case SQLITE_OK:
+	case SQLITE_ROW:
+	case SQLITE_DONE:
+		return STORE_OK;
+	case SQLITE_BUSY:
+	case SQLITE_LOCKED:
+	case SQLITE_PROTOCOL:
+	case SQLITE_INTERRUPT:
+	case SQLITE_NOMEM:
+		describe(store, rc);
+		return STORE_RETRY;
+	default:
+		describe(store, rc);
+		store->suspect = true;
+		return STORE_BROKEN;
+	}
+}
+
+int lite_exec(struct store *store, const char *sql)
+{
+	return sqlite3_exec(store->db, sql, NULL, NULL, NULL);
+}
+
+void lite_give_to_folder_owner(int fd, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char *folder;
+	struct stat st;
+
+	if (geteuid() != 0)
+		return;
+	folder = mem_strdup(slash ? path : ".");
+	if (slash)
+		folder[slash == path ? 1 : slash - path] = '\0';
+	/* Where it fails the database is root's, and the handlers will say so. */
+	if (!stat(folder, &st) && fchown(fd, st.st_uid, st.st_gid))
+		errno = 0;
+	free(folder);
+}
+
+/* Makes the last folder of the path where it is missing; what lies above is not bley's to make. */
+static bool make_folder(struct store *store)
+{
+	const char *file = store->config.name;
+	const char *slash = strrchr(file, '/');
+	char *folder;
+	bool made = true;
+
+	if (!slash || slash == file)
+		return true;
+	folder = mem_strdup(file);
+	folder[slash - file] = '\0';
+	if (mkdir(folder, 0750) && errno != EEXIST) {
+		snprintf(
+		    store->error, sizeof(store->error),
+		    "%s: cannot make the database's folder (%s): make it, and give it to the user "
+		    "that bley runs as",
+		    folder, strerror(errno));
+		made = false;
+	}
+	free(folder);
+	return made;
+}
+
+/* SQLite itself would make the file readable by all. Only a missing file is opened here: to close
+ * one that is there would drop the locks that this process holds on it (fcntl(2)). */
+static bool make_file(struct store *store)
+{
+	int fd;
+
+	if (!make_folder(store))
+		return false;
+	fd = open(store->config.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (fd < 0 && errno != EEXIST) {
+		snprintf(
+		    store->error, sizeof(store->error),
+		    "%s: cannot make the database (%s): its folder must be writable for the user "
+		    "that bley runs as (this is user id %u)",
+		    store->config.name, strerror(errno), (unsigned)geteuid());
+		return false;
+	}
+	if (fd >= 0) {
+		lite_give_to_folder_owner(fd, store->config.name);
+		close(fd);
+	}
+	return true;
+}
+
+void lite_disconnect(struct store *store)
+{
+	for (int i = 0; i < LITE_STATEMENTS; i++) {
+		sqlite3_finalize(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	if (store->db && store->checkpoint_due)
+		lite_checkpoint(store);
+	sqlite3_close(store->db);
+	store->db = NULL;
+}
+
+static int open_file(struct store *store)
+{
+	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+
+	sqlite3_close(store->db);
+	return sqlite3_open_v2(store->config.name, &store->db, flags, NULL);
+}
+
+static enum store_result connect_file(struct store *store)
+{
+	int rc = open_file(store);
+
+	if ((rc & 0xff) == SQLITE_CANTOPEN && access(store->config.name, F_OK) && errno == ENOENT) {
+		if (!make_file(store))
+			return STORE_BROKEN;
+		rc = open_file(store);
+	}
+	if (rc)
+		return lite_result(store, rc);
+	if (sqlite3_db_readonly(store->db, "main") == 1)
+		return lite_result(store, SQLITE_READONLY);
+	sqlite3_busy_handler(store->db, wait_for_lock, store);
+	rc = lite_exec(store, PRAGMAS);
+	sqlite3_wal_hook(store->db, note_wal, store);
+	return lite_result(store, rc);
+}
+
+enum store_result lite_connect(struct store *store, struct store_schema_report *report)
+{
+	enum store_result result;
+
+	lite_disconnect(store);
+	store->checkpoint_due = false;
+	result = connect_file(store);
+	if (result == STORE_OK)
+		result = lite_schema_check(store, report);
+	if (result != STORE_OK) {
+		lite_disconnect(store);
+		return result;
+	}
+	store->suspect = false;
+	store->looked_us = lite_monotonic_us();
+	return STORE_OK;
+}
+
+static bool file_moved(struct store *store)
+{
+	int64_t now_us = lite_monotonic_us();
+	int moved = 0;
+
+	if (now_us - store->looked_us < LOOK_EVERY_US)
+		return false;
+	store->looked_us = now_us;
+	return !sqlite3_file_control(store->db, "main", SQLITE_FCNTL_HAS_MOVED, &moved) && moved;
+}
+
+enum store_result lite_ready(struct store *store)
+{
+	lite_deadline(store);
+	if (store->db && !store->suspect && !file_moved(store))
+		return STORE_OK;
+	return lite_connect(store, NULL);
+}
