@@ -44,4 +44,7 @@ struct ipnet {
 bool ipnet_parse(const char *text, struct ipnet *out, bool *host_bits);
 bool ipnet_contains(const struct ipnet *net, const struct ipaddr *ip);
 
+/* Clears what lies behind the first `bits` bits; true where any of it was set. */
+bool ipaddr_mask(struct ipaddr *ip, unsigned bits);
+
 #endif
