@@ -59,6 +59,9 @@ struct check_score check_dyn(struct check *check);
 struct check_score check_s_eq_r(struct check *check);
 struct check_score check_spf(struct check *check);
 
+/* Gives back what the checks keep from one request to the next (compiled expressions); for the program's end. */
+void check_release(void);
+
 /*
  * Both kinds of DNS lists, asked together (BEHAVIOUR sections 4 and 5). Returns as soon as the outcome against the
  * thresholds can no longer change. A kind whose threshold is 0 is not asked and scores 0.

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_CHECK_REGEX_H
+#define BLEY_CHECK_REGEX_H
+
+#include <stddef.h>
+
+/* Expressions that people write (PCRE2): UTF-8, case ignored, bounded in time and memory, so that a
+ * bad one cannot hang the mail. */
+struct regex;
+
+/* NULL where the expression cannot be compiled, with the reason in error. */
+struct regex *regex_compile(const char *pattern, size_t len, char *error, size_t size);
+void regex_free(struct regex *regex);
+
+enum regex_result {
+	REGEX_LIMIT = -1, /* gave up: the expression needs too many steps on this text */
+	REGEX_MISS = 0,
+	REGEX_MATCH = 1
+};
+
+/* Searches the text for the expression. */
+enum regex_result regex_search(const struct regex *regex, const char *text);
+
+#endif
