@@ -9,6 +9,7 @@ configurations, policy requests and a look into the database. Python's standard 
             self.assertEqual(len(self.rows("SELECT * FROM bley_status")), 1)
 """
 
+import datetime
 import errno
 import glob
 import os
@@ -475,36 +476,19 @@ def port_listens(port, host="127.0.0.1"):
         return False
 
 
-TIME_COLUMNS = (("bley_status", "last_action"), ("bley_cache", None))
-
-
 def move_time(database, seconds):
-    """Shifts the stored times of a SQLite database into the past."""
+    """Lets time pass in a SQLite database: what bley_status and bley_cache remember happened that much earlier."""
+
+    def moved(value):
+        """Times are text in UTC, with or without a fraction, as the Python daemon writes them."""
+        moment = datetime.datetime.fromisoformat(value) - datetime.timedelta(seconds=seconds)
+        return moment.isoformat(" ", "microseconds" if "." in value else "seconds")
+
     connection = sqlite3.connect(database, timeout=PATIENCE)
     try:
+        connection.create_function("moved", 1, moved)
         with connection:
-            for table, column in TIME_COLUMNS:
-                for name in [column] if column else time_columns(connection, table):
-                    shift_column(connection, table, name, seconds)
+            for table in ("bley_status", "bley_cache"):
+                connection.execute(f"UPDATE {table} SET last_action = moved(last_action)")
     finally:
         connection.close()
-
-
-def time_columns(connection, table):
-    """The columns of a table that hold times, by their declared type."""
-    return [row[1] for row in connection.execute(f"PRAGMA table_info({table})") if "time" in row[2].lower()]
-
-
-def shift_column(connection, table, column, seconds):
-    """Times are text (`2026-01-31 12:34:56.123456`, the Python daemon's form) or numbers of seconds."""
-    import datetime
-
-    for rowid, value in connection.execute(f"SELECT rowid, {column} FROM {table}").fetchall():
-        if value is None:
-            continue
-        if isinstance(value, (int, float)):
-            moved = value - seconds
-        else:
-            moment = datetime.datetime.fromisoformat(value) - datetime.timedelta(seconds=seconds)
-            moved = moment.isoformat(" ", "microseconds")
-        connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (moved, rowid))
