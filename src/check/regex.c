@@ -16,6 +16,7 @@
 #define STEPS_MOST 20000
 #define HEAP_MOST 4096 /* KiB */
 #define PATTERN_MOST 65536
+#define TEXT_MOST 512
 
 struct regex {
 	pcre2_code *code;
@@ -72,9 +73,12 @@ void regex_free(struct regex *regex)
 
 enum regex_result regex_search(const struct regex *regex, const char *text)
 {
-	int found = pcre2_match(regex->code, (PCRE2_SPTR)text, strlen(text), 0, 0, regex->match,
-				regex->limits);
+	size_t len = strlen(text);
+	int found;
 
+	if (len > TEXT_MOST)
+		return REGEX_MISS;
+	found = pcre2_match(regex->code, (PCRE2_SPTR)text, len, 0, 0, regex->match, regex->limits);
 	if (found >= 0)
 		return REGEX_MATCH;
 	return found == PCRE2_ERROR_NOMATCH ? REGEX_MISS : REGEX_LIMIT;

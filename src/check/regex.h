@@ -18,7 +18,7 @@ enum regex_result {
 	REGEX_MATCH = 1
 };
 
-/* Searches the text for the expression. */
+/* Searches the text for the expression. One of more than 512 bytes matches nothing: names and addresses are shorter. */
 enum regex_result regex_search(const struct regex *regex, const char *text);
 
 #endif

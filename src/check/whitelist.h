@@ -14,9 +14,10 @@ enum whitelist_kind { WHITELIST_CLIENTS, WHITELIST_RECIPIENTS };
 typedef void whitelist_complain(void *context, const char *file, unsigned line, const char *message);
 
 /*
- * Reads a file in postgrey's syntax (BEHAVIOUR section 8). Always returns a list, owned by the caller: a missing file gives one complaint
- * and, for recipients, the single entry `postmaster@`. Expressions are compiled when first needed; those that do not compile
- * are complained about then, or by whitelist_compile().
+ * Reads a file in postgrey's syntax (BEHAVIOUR section 8). Always returns a list, owned by the caller: a file that cannot be read
+ * gives one complaint and, for recipients, the single entry `postmaster@`. Expressions are compiled when first needed; those that
+ * do not compile, or need too many steps on some text, are complained about then, once each. `file` and `context` must live as
+ * long as the list.
  */
 struct whitelist *whitelist_load(enum whitelist_kind kind, const char *file,
 				 whitelist_complain *complain, void *context);
@@ -36,7 +37,8 @@ struct whitelist_match {
 bool whitelist_recipient(struct whitelist *list, const char *recipient,
 			 struct whitelist_match *match);
 
-/* Whether a client is listed by its name (lower case; `unknown` matches no name) or else by its address. */
+/* Whether a client is listed by its name (lower case) or else by its address. `unknown` is below no domain. Expressions see the
+ * name alone, also where it is `unknown`, as in postgrey and the Python daemon. */
 bool whitelist_client(struct whitelist *list, const char *name, const struct ipaddr *ip,
 		      struct whitelist_match *match);
 
