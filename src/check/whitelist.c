@@ -424,7 +424,7 @@ static bool read_whole(int fd, char **buffer, size_t *len)
 		n = read(fd, *buffer + *len, READ_STEP);
 		if (n > 0)
 			*len += (size_t)n;
-	} while ((n > 0 && *len < FILE_MOST) || (n < 0 && errno == EINTR));
+	} while (n > 0 && *len < FILE_MOST);
 	return n >= 0;
 }
 

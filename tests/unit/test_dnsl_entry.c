@@ -64,6 +64,7 @@ static const struct {
     {"a.b..", "no domain name"},
     {"a b", "no domain name"},
     {"a/b", "no domain name"},
+    {"a~b", "no domain name"},
     {"b\xc3\xbc.example", "no domain name"},
     {"192.0.2.1", "an address stands"},
     {"127", "an address stands"},

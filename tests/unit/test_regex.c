@@ -84,6 +84,18 @@ static void a_catastrophe_ends(void **state)
 	assert_int_equal(search(patterns[0], text), REGEX_LIMIT);
 }
 
+static void a_text_longer_than_any_name_matches_nothing(void **state)
+{
+	char text[514];
+	(void)state;
+
+	memset(text, 'a', sizeof(text));
+	text[513] = '\0';
+	assert_int_equal(search("a", text), REGEX_MISS);
+	text[512] = '\0';
+	assert_int_equal(search("a", text), REGEX_MATCH);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -91,6 +103,7 @@ int main(void)
 	    cmocka_unit_test(an_expression_may_hold_nul),
 	    cmocka_unit_test(what_does_not_compile_says_why),
 	    cmocka_unit_test(a_catastrophe_ends),
+	    cmocka_unit_test(a_text_longer_than_any_name_matches_nothing),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

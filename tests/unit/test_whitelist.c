@@ -178,7 +178,8 @@ static void clients_in_every_form(void **state)
 	    {"upper.example", "10.0.0.1", 10},
 	    {"final.example", "10.0.0.1", 11},
 	    {"unknown", "2001:db9::5", 12},
-	    {"under_score.example", "10.0.0.1", 13},
+	    {"under_score-dash.example", "10.0.0.1", 13},
+	    {"host5", "10.0.0.1", 14},
 	    {"", "10.0.0.1", MISS},
 	    {".", "10.0.0.1", MISS},
 	    {"...", "10.0.0.1", MISS},
@@ -195,11 +196,12 @@ static void clients_in_every_form(void **state)
 							 "UPPER.Example\n"
 							 "final.example.\n"
 							 "2001:0DB9:0::5\n"
-							 "under_score.example\n");
+							 "under_score-dash.example\n"
+							 "host5\n");
 	(void)state;
 
 	assert_int_equal(said.count, 0);
-	assert_int_equal(whitelist_count(list), 13);
+	assert_int_equal(whitelist_count(list), 14);
 	for (size_t i = 0; i < COUNT(rows); i++)
 		if (client_line(list, rows[i].name, rows[i].address) != rows[i].line)
 			fail_msg("%s %s: line %u, expected %u", rows[i].name, rows[i].address,
@@ -294,6 +296,11 @@ static const struct fault client_faults[] = {
     {"@example.com", "neither a host name"},
     {"a..example.com", "neither a host name"},
     {"..example.com", "neither a host name"},
+    {"a..", "neither a host name"},
+    {"a~b", "neither a host name"},
+    {"a=b", "neither a host name"},
+    {"a{b", "neither a host name"},
+    {"1.2.3.x4.5/a", "neither a host name"},
     {".", "neither a host name"},
     {"..", "neither a host name"},
     {"[192.0.2.1]", "neither a host name"},
@@ -490,6 +497,14 @@ static void a_file_without_end_is_cut(void **state)
 	assert_non_null(strstr(said.message, "16 MiB"));
 	assert_int_equal(client_line(list, "good.example", "192.0.2.1"), 1);
 	whitelist_free(list);
+
+	/* the same without a single line end */
+	assert_int_equal(truncate(file, 0), 0);
+	assert_int_equal(truncate(file, 20 * 1024 * 1024), 0);
+	list = whitelist_load(WHITELIST_CLIENTS, file, note_complaint, &said);
+	assert_int_equal(said.count, 2);
+	assert_int_equal(whitelist_count(list), 0);
+	whitelist_free(list);
 }
 
 static void expressions_compile_when_needed(void **state)
@@ -530,6 +545,21 @@ static void a_catastrophic_expression_is_no_match(void **state)
 	whitelist_free(list);
 }
 
+/* Names whose 32 bits of FNV-1a are the same. */
+static void colliding_names(void **state)
+{
+	struct whitelist *list = load(WHITELIST_RECIPIENTS, "declinate@\nliquid@\n");
+	(void)state;
+
+	assert_int_equal(recipient_line(list, "declinate@example.com"), 1);
+	assert_int_equal(recipient_line(list, "liquid@example.com"), 2);
+	assert_int_equal(recipient_line(list, "macallums@example.com"), MISS);
+	assert_int_equal(recipient_line(list, "costarring@example.com"), MISS);
+	/* the same key in another form */
+	assert_int_equal(recipient_line(list, "a@liquid"), MISS);
+	whitelist_free(list);
+}
+
 /* Many entries, so that the table has collisions and grows. */
 static void large_lists(void **state)
 {
@@ -552,6 +582,49 @@ static void large_lists(void **state)
 	}
 	whitelist_free(list);
 	free(text);
+}
+
+/* The forms that postgrey's lists use, each once. */
+static void postgrey_forms(void **state)
+{
+	static const struct {
+		const char *name, *address;
+		unsigned line;
+	} rows[] = {
+	    {"ms-smtp-03.rr.example", "10.0.0.1", 2},
+	    {"cv17pub.mail.example", "10.0.0.1", 3},
+	    {"relay3-g21.free.example", "10.0.0.1", 4},
+	    {"smtp_out4-g1.free.example", "10.0.0.1", 4},
+	    {"smtp.free.example", "10.0.0.1", MISS},
+	    {"a.b.server.systems.example", "10.0.0.1", 5},
+	    {"mail.trailing.example", "10.0.0.1", 6},
+	    {"mta2.slow.example", "10.0.0.1", 7},
+	    {"fallback-mx9.atl.example", "10.0.0.1", 8},
+	    {"unknown", "2001:db8:4051:800:1::1", 9},
+	    {"unknown", "2001:db8:4051:801::1", MISS},
+	    {"unknown", "205.201.143.255", 10},
+	    {"unknown", "205.201.144.0", MISS},
+	    {"unknown", "195.235.39.1", 11},
+	};
+	struct whitelist *list = load(WHITELIST_CLIENTS,
+				      "# version 1, (Lo\xc3\xafs; \"quoted\" #1)\n"
+				      "/^ms-smtp.*\\.rr\\.example$/\n"
+				      "/^[sc][v]\\d+pub\\.mail\\.example$/\n"
+				      "/^(?:smtp\\w*|relay)[0-9]+-g[0-9]+\\.free\\.example$/\n"
+				      "/^.*?.server.systems.example$/\n"
+				      "trailing.example \n"
+				      "/^mta[12].slow.example$/\n"
+				      "/^(?:mail|fallback-mx)\\d+.atl.example$/\n"
+				      "2001:0db8:4051:0800::/64\n"
+				      "205.201.128.0/20\n"
+				      "195.235.39\n");
+	(void)state;
+
+	assert_int_equal(said.count, 0);
+	assert_int_equal(whitelist_compile(list), 0);
+	for (size_t i = 0; i < COUNT(rows); i++)
+		assert_int_equal(client_line(list, rows[i].name, rows[i].address), rows[i].line);
+	whitelist_free(list);
 }
 
 /* Debian's own lists must load whole; they are there where postgrey is installed or unpacked. */
@@ -580,6 +653,15 @@ static void postgrey_lists_load_whole(void **state)
 	assert_true(client_line(list, "unknown", "195.235.39.77") != MISS);
 	assert_true(client_line(list, "unknown", "205.201.143.255") != MISS);
 	assert_true(client_line(list, "mail.example.com", "192.0.2.1") == MISS);
+	whitelist_free(list);
+
+	snprintf(path, sizeof(path), "%s/usr/share/postgrey/whitelist_recipients",
+		 root ? root : "");
+	unlink(file);
+	assert_int_equal(symlink(path, file), 0);
+	list = whitelist_load(WHITELIST_RECIPIENTS, file, note_complaint, &said);
+	assert_int_equal(said.count, 0);
+	assert_true(recipient_line(list, "abuse@example.com") != MISS);
 	whitelist_free(list);
 	unlink(file);
 }
@@ -618,7 +700,9 @@ int main(void)
 	    cmocka_unit_test(a_file_without_end_is_cut),
 	    cmocka_unit_test(expressions_compile_when_needed),
 	    cmocka_unit_test(a_catastrophic_expression_is_no_match),
+	    cmocka_unit_test(colliding_names),
 	    cmocka_unit_test(large_lists),
+	    cmocka_unit_test(postgrey_forms),
 	    cmocka_unit_test(postgrey_lists_load_whole),
 	};
 
