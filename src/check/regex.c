@@ -26,8 +26,9 @@ struct regex {
 
 static pcre2_code *compile(const char *pattern, size_t len, int *code, size_t *offset)
 {
-	/* Texts come from outside: one that is not UTF-8 is searched as far as it is. */
-	const uint32_t options = PCRE2_UTF | PCRE2_MATCH_INVALID_UTF | PCRE2_CASELESS |
+	/* Texts come from outside: one that is not UTF-8 is searched as far as it is (this implies
+	 * PCRE2_UTF). */
+	const uint32_t options = PCRE2_MATCH_INVALID_UTF | PCRE2_CASELESS |
 				 PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
 
 	*offset = 0;

@@ -16,8 +16,8 @@
 #include "base/text.h"
 #include "check/regex.h"
 
-#define FILE_MOST (16 * 1024 * 1024)
-#define READ_STEP 65536
+#define FILE_MOST ((size_t)16 * 1024 * 1024)
+#define READ_STEP ((size_t)16384)
 #define NAME_MOST 253  /* characters of a domain name */
 #define SHOWN_MOST 100 /* bytes of an entry that a complaint repeats */
 #define BITS_MOST 128

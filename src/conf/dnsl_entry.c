@@ -87,17 +87,19 @@ static bool scan_fields(struct scan *scan, uint32_t filter[OCTETS][8])
 	return true;
 }
 
+static bool read_filter(const char *text, bool bracketed, uint32_t filter[OCTETS][8])
+{
+	struct scan scan = {text};
+
+	memset(filter, 0, OCTETS * sizeof(*filter));
+	return (!bracketed || scan_char(&scan, '[')) && scan_fields(&scan, filter) &&
+	       (!bracketed || scan_char(&scan, ']')) && !*scan.s;
+}
+
 /* Postfix also takes the whole pattern in brackets: `[127.0.0.[2..11]]`. */
 static bool parse_filter(const char *text, uint32_t filter[OCTETS][8])
 {
-	struct scan plain = {text}, bracketed = {text};
-
-	memset(filter, 0, OCTETS * sizeof(*filter));
-	if (scan_fields(&plain, filter) && !*plain.s)
-		return true;
-	memset(filter, 0, OCTETS * sizeof(*filter));
-	return scan_char(&bracketed, '[') && scan_fields(&bracketed, filter) &&
-	       scan_char(&bracketed, ']') && !*bracketed.s;
+	return read_filter(text, false, filter) || read_filter(text, true, filter);
 }
 
 static bool parse_weight(const char *text, int *out)

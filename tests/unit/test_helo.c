@@ -91,11 +91,21 @@ static void a_literal_beyond_reason_is_none(void **state)
 	assert_int_equal(score("192.0.2.1", "unknown", helo, &check).score, 2);
 }
 
+static void a_client_without_a_name_says_so(void **state)
+{
+	struct check check = {.arena = NULL};
+	(void)state;
+
+	assert_non_null(strstr(score("192.0.2.1", "unknown", "mail.example.com", &check).why,
+			       "no verified name"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(helo_is_held_against_name_and_address),
 	    cmocka_unit_test(a_literal_beyond_reason_is_none),
+	    cmocka_unit_test(a_client_without_a_name_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

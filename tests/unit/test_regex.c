@@ -82,6 +82,11 @@ static void a_catastrophe_ends(void **state)
 	for (size_t i = 0; i < COUNT(patterns); i++)
 		assert_int_not_equal(search(patterns[i], text), REGEX_MATCH);
 	assert_int_equal(search(patterns[0], text), REGEX_LIMIT);
+	/* 2^20 steps: within PCRE2's own limit, not within ours */
+	assert_int_equal(search("(a+)+$", "aaaaaaaaaaaaaaaaaaaa!"), REGEX_LIMIT);
+	/* nested stars as people write them are no catastrophe */
+	strcpy(text + 250, ".example");
+	assert_int_equal(search("^.*a.*b.*$", text), REGEX_MISS);
 }
 
 static void a_text_longer_than_any_name_matches_nothing(void **state)

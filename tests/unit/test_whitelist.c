@@ -219,7 +219,7 @@ static void expressions_see_the_client_name(void **state)
 	assert_int_equal(client_line(list, "mail.example.com", "192.0.2.1"), MISS);
 	assert_int_equal(client_line(list, "unknown", "192.0.2.1"), 2);
 	whitelist_free(list);
-	list = load(WHITELIST_CLIENTS, "known\n.n\n");
+	list = load(WHITELIST_CLIENTS, "known\nunknown.\n");
 	assert_int_equal(client_line(list, "unknown", "192.0.2.1"), MISS);
 	assert_int_equal(client_line(list, "known", "192.0.2.1"), 1);
 	whitelist_free(list);
@@ -327,6 +327,7 @@ static const struct fault client_faults[] = {
     {"//", "empty expression"},
     {"// # comment", "empty expression"},
     {"/a", "ends with a slash"},
+    {"/a\r", "ends with a slash"},
     {"/a/i", "case is ignored anyway"},
     {"/a\\/", "ends with a slash"},
     {"/a\\", "ends with a slash"},
