@@ -15,16 +15,11 @@
 #include "base/systemd.h"
 #include "conf/conf.h"
 #include "policy/handler.h"
+#include "policy/settings.h"
 
 #include "config.h"
 
 #define EXIT_USAGE 2
-
-struct options {
-	const char *conf_file;
-	bool verbose;
-	bool debug;
-};
 
 static const char usage[] =
     "Usage: bley [-c FILE] [-d] [-v]\n"
@@ -52,7 +47,7 @@ static int misused(void)
 }
 
 /* Returns -1 to go on, or an exit status. */
-static int parse_options(int argc, char **argv, struct options *out)
+static int parse_options(int argc, char **argv, struct settings_options *out)
 {
 	static const struct option longs[] = {
 	    {"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
@@ -106,25 +101,9 @@ static void guard_stderr(void)
 	close(null);
 }
 
-/* Reading ends: what comes next on standard input is the end of file, also for a read that has just
- * begun. */
-static void on_terminate(int signal_number)
-{
-	int null = open("/dev/null", O_RDONLY);
-	int saved = errno;
-
-	(void)signal_number;
-	handler_stop = 1;
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
-		close(null);
-	}
-	errno = saved;
-}
-
 static void set_signals(void)
 {
-	struct sigaction terminate = {.sa_handler = on_terminate};
+	struct sigaction terminate = {.sa_handler = handler_terminate};
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
 
 	sigaction(SIGTERM, &terminate, NULL);
@@ -163,16 +142,10 @@ static bool take_systemd_socket(void)
 	return true;
 }
 
-static void log_problems(const struct conf *conf)
-{
-	for (const struct conf_problem *p = conf->problems; p; p = p->next)
-		log_message(p->severity == CONF_ERROR ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING, "%s",
-			    p->message);
-}
-
 int main(int argc, char **argv)
 {
-	struct options options = {.conf_file = NULL};
+	struct settings_options options = {.conf_file = NULL};
+	struct handler *handler;
 	struct conf conf;
 	int status;
 
@@ -181,13 +154,13 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	set_signals();
-	conf_load(&conf, options.conf_file);
-	log_open("bley", options.debug ? "-" : conf.log_file);
-	log_verbosity(options.debug || options.verbose ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO);
-	log_problems(&conf);
+	settings_load(&options, &conf);
 	status = EXIT_FAILURE;
-	if (take_systemd_socket())
-		status = handler_run(&conf, STDIN_FILENO, STDOUT_FILENO);
+	if (take_systemd_socket()) {
+		handler = handler_new(&conf);
+		status = handler_serve(handler, STDIN_FILENO, STDOUT_FILENO);
+		handler_free(handler);
+	}
 	log_close();
 	conf_release(&conf);
 	return status;

@@ -2,7 +2,9 @@
 #include "policy/handler.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +27,8 @@
 #define ROWS_AGE_US 1000000 /* and never held longer than this */
 #define TOLD_MOST 64	    /* causes that are remembered as told */
 
-volatile sig_atomic_t handler_stop;
+static volatile sig_atomic_t terminated;
+static volatile sig_atomic_t served_fd = -1; /* of the connection being served */
 
 /* One connection. */
 struct handler {
@@ -188,7 +191,7 @@ static int run(struct handler *h)
 	do {
 		arena_reset(&h->arena);
 		flush_rows_unless_busy(h);
-		result = request_read(&h->input, &h->arena, &handler_stop, &request);
+		result = request_read(&h->input, &h->arena, &request);
 		if (result == REQUEST_END)
 			return EXIT_SUCCESS;
 		if (result == REQUEST_FAILED)
@@ -197,7 +200,7 @@ static int run(struct handler *h)
 		sent = result == REQUEST_OK ? serve(h, &request) : refuse(h, result, &request);
 		if (!sent)
 			return failed("write to");
-	} while (!h->conf->exim_workaround && !handler_stop);
+	} while (!h->conf->exim_workaround && !terminated);
 	return EXIT_SUCCESS;
 }
 
@@ -210,26 +213,83 @@ static void watch_peer(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 }
 
-int handler_run(const struct conf *conf, int in, int out)
+/* What was told on the last connection may be told again on the next. */
+static void forget_connection(struct handler *h)
+{
+	for (size_t i = 0; i < h->told_count; i++)
+		free(h->told[i]);
+	h->told_count = 0;
+	free(h->instance);
+	h->instance = NULL;
+}
+
+struct handler *handler_new(const struct conf *conf)
 {
 	struct handler *h = mem_alloc(sizeof(*h));
-	int status;
 
 	h->conf = conf;
+	session_init(&h->session, conf, complain, h);
+	set_last_words(conf->failure_action);
+	return h;
+}
+
+void handler_prepare(struct handler *h)
+{
+	session_prepare(&h->session);
+}
+
+void handler_connect(struct handler *h)
+{
+	session_connect(&h->session);
+}
+
+int handler_serve(struct handler *h, int in, int out)
+{
+	int status;
+
 	h->in = in;
 	h->out = out;
 	watch_peer(in);
-	set_last_words(conf->failure_action);
 	request_input_init(&h->input, in);
-	session_init(&h->session, conf, complain, h);
+	served_fd = in;
 	status = run(h);
+	served_fd = -1;
 	flush_rows(h);
+	forget_connection(h);
+	arena_reset(&h->arena);
+	return status;
+}
+
+void handler_terminate(int signal_number)
+{
+	int saved = errno, null;
+
+	(void)signal_number;
+	terminated = 1;
+	if (served_fd >= 0 && shutdown(served_fd, SHUT_RD)) {
+		/* no socket: reading meets the end of file all the same, also a read that has just
+		 * begun */
+		null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		if (null >= 0)
+			dup2(null, served_fd);
+		if (null >= 0)
+			close(null);
+	}
+	errno = saved;
+}
+
+bool handler_terminated(void)
+{
+	return terminated;
+}
+
+void handler_free(struct handler *h)
+{
+	if (!h)
+		return;
 	session_release(&h->session);
 	arena_release(&h->arena);
 	arena_release(&h->row_arena);
-	for (size_t i = 0; i < h->told_count; i++)
-		free(h->told[i]);
-	free(h->instance);
+	forget_connection(h);
 	free(h);
-	return status;
 }

@@ -2,18 +2,42 @@
 #ifndef BLEY_POLICY_HANDLER_H
 #define BLEY_POLICY_HANDLER_H
 
-#include <signal.h>
+#include <stdbool.h>
 
 struct conf;
-
-/* Set by SIGTERM's handler: end after the answer in hand. */
-extern volatile sig_atomic_t handler_stop;
+struct handler;
 
 /*
- * Serves one connection to its end: requests from file descriptor in, answers to out. Everything
- * that goes wrong is logged and answered with the failure action; the connection goes on. Returns
- * the program's exit status: 0, or 1 where reading or writing failed.
+ * Serves connections, one at a time. What is dear to make (database connection, whitelists,
+ * resolver) is made when first needed and lasts from one connection to the next. conf must outlive
+ * it.
  */
-int handler_run(const struct conf *conf, int in, int out);
+struct handler *handler_new(const struct conf *conf);
+void handler_free(struct handler *h); /* NULL is fine */
+
+/* Makes ahead of the first connection what may be shared by processes forked from this one: the
+ * whitelists. */
+void handler_prepare(struct handler *h);
+
+/* Opens the database ahead of the first connection; a failure is told then and tried again later.
+ */
+void handler_connect(struct handler *h);
+
+/*
+ * Serves one connection to its end: requests from file descriptor in, answers to out (they may be
+ * the same). Whatever goes wrong is logged and answered with the failure action, and the connection
+ * goes on. Does not close them. Returns the program's exit status: 0, or 1 where reading or writing
+ * failed.
+ */
+int handler_serve(struct handler *h, int in, int out);
+
+/*
+ * For SIGTERM: the connection being served ends after the answer in hand; a request that has
+ * arrived whole is still answered. Async-signal-safe.
+ */
+void handler_terminate(int signal_number);
+
+/* Whether handler_terminate() was called. */
+bool handler_terminated(void);
 
 #endif

@@ -51,12 +51,12 @@ bool request_input_waiting(const struct request_input *in)
 }
 
 /* Reads what there is behind the bytes held already, waiting for the first of it. */
-static enum request_result input_fill(struct request_input *in, const volatile sig_atomic_t *stop)
+static enum request_result input_fill(struct request_input *in)
 {
 	ssize_t n;
 
 	do {
-		if (in->at_end || *stop)
+		if (in->at_end)
 			return REQUEST_END;
 		n = read(in->fd, in->buf + in->end, REQUEST_MAX_BYTES - in->end);
 	} while (n < 0 && errno == EINTR);
@@ -82,7 +82,7 @@ static void input_compact(struct request_input *in)
 
 /* Skips the rest of a request, up to and with its empty line. `in->start` is at the begin of a
  * line. */
-static enum request_result input_skip(struct request_input *in, const volatile sig_atomic_t *stop)
+static enum request_result input_skip(struct request_input *in)
 {
 	enum request_result result;
 	bool blank = true; /* nothing but white space on this line yet */
@@ -96,7 +96,7 @@ static enum request_result input_skip(struct request_input *in, const volatile s
 			blank = c == '\n' || (blank && text_is_space(c));
 		}
 		in->start = in->end = 0;
-		result = input_fill(in, stop);
+		result = input_fill(in);
 		if (result != REQUEST_OK)
 			return result;
 	}
@@ -104,8 +104,7 @@ static enum request_result input_skip(struct request_input *in, const volatile s
 
 /* The next line, trimmed, its end replaced by NUL. REQUEST_TOO_LARGE where the buffer is full
  * without one. */
-static enum request_result input_line(struct request_input *in, const volatile sig_atomic_t *stop,
-				      char **line, size_t *len)
+static enum request_result input_line(struct request_input *in, char **line, size_t *len)
 {
 	size_t searched = in->start;
 	char *end, *begin;
@@ -116,7 +115,7 @@ static enum request_result input_line(struct request_input *in, const volatile s
 		searched = in->end;
 		if (in->end == REQUEST_MAX_BYTES)
 			return REQUEST_TOO_LARGE;
-		result = input_fill(in, stop);
+		result = input_fill(in);
 		if (result != REQUEST_OK)
 			return result;
 	}
@@ -154,15 +153,14 @@ static void attributes_add(struct attributes *all, char *line, size_t len)
 }
 
 /* Reads lines up to the empty one that ends a request. Empty lines before it mean nothing. */
-static enum request_result
-attributes_read(struct request_input *in, const volatile sig_atomic_t *stop, struct attributes *all)
+static enum request_result attributes_read(struct request_input *in, struct attributes *all)
 {
 	enum request_result result;
 	size_t len;
 	char *line;
 
 	for (;;) {
-		result = input_line(in, stop, &line, &len);
+		result = input_line(in, &line, &len);
 		if (result != REQUEST_OK)
 			return result;
 		if (len)
@@ -256,19 +254,18 @@ static enum request_result request_fill(struct arena *arena, const struct attrib
 	return REQUEST_OK;
 }
 
-enum request_result request_read(struct request_input *in, struct arena *arena,
-				 const volatile sig_atomic_t *stop, struct request *out)
+enum request_result request_read(struct request_input *in, struct arena *arena, struct request *out)
 {
 	struct attributes all = {.count = 0};
 	enum request_result result;
 
 	input_compact(in);
-	result = attributes_read(in, stop, &all);
+	result = attributes_read(in, &all);
 	if (result == REQUEST_OK)
 		return request_fill(arena, &all, out);
 	if (result != REQUEST_TOO_LARGE)
 		return result;
-	result = input_skip(in, stop);
+	result = input_skip(in);
 	if (result != REQUEST_OK)
 		return result;
 	out->problem = arena_printf(arena, "a request of more than %d bytes or %d attributes",

@@ -2,7 +2,6 @@
 #ifndef BLEY_POLICY_REQUEST_H
 #define BLEY_POLICY_REQUEST_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -44,7 +43,7 @@ enum request_result {
 	REQUEST_OK,
 	REQUEST_INCOMPLETE, /* to be answered DUNNO: an attribute is missing or no use */
 	REQUEST_TOO_LARGE,  /* likewise; the rest of the request was skipped */
-	REQUEST_END,	    /* end of file, or told to stop; nothing to answer */
+	REQUEST_END,	    /* end of file; nothing to answer */
 	REQUEST_FAILED	    /* reading failed; errno tells */
 };
 
@@ -54,10 +53,10 @@ void request_input_init(struct request_input *in, int fd);
 bool request_input_waiting(const struct request_input *in);
 
 /*
- * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks. A signal whose handler is installed
- * without SA_RESTART ends it with REQUEST_END when *stop is set.
+ * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks until it is there whole; what
+ * interrupts is ignored, as whoever wants it to end shuts the reading side down (handler.h).
  */
 enum request_result request_read(struct request_input *in, struct arena *arena,
-				 const volatile sig_atomic_t *stop, struct request *out);
+				 struct request *out);
 
 #endif

@@ -64,19 +64,29 @@ static void complain_whitelist(void *context, const char *file, unsigned line, c
 	s->complain(s->context, LOG_LEVEL_WARNING, text, text);
 }
 
-/* Recipient, then client name and address (BEHAVIOUR section 3). */
-static bool find_whitelisted(struct session *s, const struct request *request, struct decision *d)
+static void load_recipients(struct session *s)
 {
 	if (!s->recipients)
 		s->recipients = whitelist_load(WHITELIST_RECIPIENTS,
 					       s->conf->whitelist_recipients_file,
 					       complain_whitelist, s);
-	d->matched_list = WHITELIST_RECIPIENTS;
-	if (whitelist_recipient(s->recipients, request->recipient, &d->match))
-		return true;
+}
+
+static void load_clients(struct session *s)
+{
 	if (!s->clients)
 		s->clients = whitelist_load(WHITELIST_CLIENTS, s->conf->whitelist_clients_file,
 					    complain_whitelist, s);
+}
+
+/* Recipient, then client name and address (BEHAVIOUR section 3). */
+static bool find_whitelisted(struct session *s, const struct request *request, struct decision *d)
+{
+	load_recipients(s);
+	d->matched_list = WHITELIST_RECIPIENTS;
+	if (whitelist_recipient(s->recipients, request->recipient, &d->match))
+		return true;
+	load_clients(s);
 	d->matched_list = WHITELIST_CLIENTS;
 	return whitelist_client(s->clients, request->client_name, &request->client, &d->match);
 }
@@ -260,6 +270,19 @@ bool session_commit(struct session *s, const struct request *request, struct dec
 	if (lost_race)
 		verdict_follow(&decision->verdict, status);
 	return true;
+}
+
+void session_prepare(struct session *s)
+{
+	load_recipients(s);
+	load_clients(s);
+	whitelist_compile(s->recipients);
+	whitelist_compile(s->clients);
+}
+
+void session_connect(struct session *s)
+{
+	open_store(s);
 }
 
 void session_log(struct session *s, const struct store_log_row *rows, size_t count)

@@ -54,6 +54,11 @@ void session_init(struct session *s, const struct conf *conf, session_complain *
 		  void *context);
 void session_release(struct session *s);
 
+/* Loads the whitelists now, expressions compiled; opens the database now. Both are otherwise done
+ * when first needed. */
+void session_prepare(struct session *s);
+void session_connect(struct session *s);
+
 /*
  * Decides a request without changing anything. False where that is not possible (the database); the
  * cause has been told to complain() and the answer is the failure action.
