@@ -173,7 +173,8 @@ static bool packet_read_section(const struct packet_query *query, const unsigned
 		    LDNS_STATUS_OK)
 			return false;
 		out->count++;
-		if (start != pos)
+		/* ldns takes a record without data, as updates have them; no answer does. */
+		if (start != pos || ldns_rr_rd_count(out->rr[out->count - 1]) == 0)
 			return false;
 	}
 	return true;
@@ -183,7 +184,6 @@ static const ldns_rdf *packet_cname(const struct packet_section *section, const 
 {
 	for (size_t i = 0; i < section->count; i++)
 		if (ldns_rr_get_type(section->rr[i]) == LDNS_RR_TYPE_CNAME &&
-		    ldns_rr_rd_count(section->rr[i]) == 1 &&
 		    ldns_dname_compare(ldns_rr_owner(section->rr[i]), name) == 0)
 			return ldns_rr_rdf(section->rr[i], 0);
 	return NULL;
