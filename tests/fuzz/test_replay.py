@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Every fuzz target over its corpus."""
+
+import glob
+import os
+
+import bleytest
+
+FOLDER = os.path.join(bleytest.SRC, "tests", "fuzz")
+
+
+class Replay(bleytest.TestCase):
+    def test_corpora(self):
+        targets = sorted(glob.glob(os.path.join(FOLDER, "fuzz_*.c")))
+        self.assertTrue(targets)
+        for source in targets:
+            name = os.path.basename(source)[len("fuzz_"):-len(".c")]
+            with self.subTest(name):
+                corpus = sorted(glob.glob(os.path.join(FOLDER, "corpus", name, "*")))
+                self.assertTrue(corpus, "no corpus")
+                program = os.path.join(bleytest.BUILD, "tests", "fuzz", "fuzz_" + name)
+                result = self.run_program([program, *corpus], timeout=200)
+                self.assertEqual((result.returncode, result.stdout), (0, f"{len(corpus)}\n"), result.stderr[-4000:])
