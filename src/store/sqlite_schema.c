@@ -31,6 +31,10 @@
 	"INSERT INTO bley_schema VALUES (1);"
 
 #define CACHE_FOR_UPGRADE "PRAGMA cache_size = -65536;"
+/* The SELECT makes SQLite notice what another process has done to the schema meanwhile. */
+#define BEGIN_UPGRADE                                                        \
+	CACHE_FOR_UPGRADE "PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE;" \
+			  " SELECT count(*) FROM sqlite_master;"
 #define CACHE_FOR_WORK "PRAGMA cache_size = -256;"
 
 /* How a column is copied from the Python daemon's table, and what it is where that lacks it (older
@@ -255,8 +259,7 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	int rc = set_wal_mode(store);
 
 	if (!rc)
-		rc = lite_exec(store,
-			       CACHE_FOR_UPGRADE "PRAGMA legacy_alter_table = ON; BEGIN IMMEDIATE");
+		rc = lite_exec(store, BEGIN_UPGRADE);
 	if (!rc)
 		rc = read_version(store, &version); /* another process may have been faster */
 	if (!rc && version == 0)
