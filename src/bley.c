@@ -11,15 +11,19 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/module.h"
 #include "base/systemd.h"
 #include "conf/conf.h"
+#include "policy/acceptor.h"
 #include "policy/handler.h"
 #include "policy/settings.h"
 
 #include "config.h"
 
 #define EXIT_USAGE 2
+#define SYSTEMD_FIRST_FD 3 /* SD_LISTEN_FDS_START */
+#define SOCKETS_MOST 16
 
 static const char usage[] =
     "Usage: bley [-c FILE] [-d] [-v]\n"
@@ -112,41 +116,58 @@ static void set_signals(void)
 }
 
 /*
- * A systemd socket unit whose service does not say StandardInput=socket hands the connection over
- * as file descriptor 3. It becomes standard input and output, so that all else is the same. Returns
- * false with the cause logged.
+ * How many sockets systemd passes, as file descriptors from 3 on: where its service does not say
+ * StandardInput=socket, or accepts by itself. 0: none; -1: they cannot be taken, with the cause
+ * logged.
  */
-static bool take_systemd_socket(void)
+static int systemd_sockets(void)
 {
 	const struct systemd_module *systemd;
-	const int first = 3; /* SD_LISTEN_FDS_START */
 	char error[512];
-	int count;
 
 	if (!getenv("LISTEN_FDS"))
-		return true;
+		return 0;
 	systemd = module_load("systemd", error, sizeof(error));
-	if (!systemd) {
-		log_message(LOG_LEVEL_ERROR, "systemd passes a socket, but %s", error);
-		return false;
-	}
-	count = systemd->listen_fds(1);
-	if (count <= 0)
-		return true;
-	if (dup2(first, STDIN_FILENO) < 0 || dup2(first, STDOUT_FILENO) < 0) {
-		log_message(LOG_LEVEL_ERROR, "cannot use the socket that systemd passes: %s",
-			    strerror(errno));
-		return false;
-	}
-	close(first);
-	return true;
+	if (systemd)
+		return systemd->listen_fds(1);
+	log_message(LOG_LEVEL_ERROR, "systemd passes a socket, but %s", error);
+	return -1;
+}
+
+static int serve_connection(struct conf *conf, int in, int out)
+{
+	struct handler *handler = handler_new(conf);
+	int status = handler_serve(handler, in, out);
+
+	handler_free(handler);
+	conf_release(conf);
+	free(conf);
+	return status;
+}
+
+/* Serves what the super-server hands over: a connection, or sockets to accept connections from. */
+static int run(const struct settings_options *options, struct conf *conf)
+{
+	int fds[SOCKETS_MOST], count = systemd_sockets();
+
+	if (count < 0)
+		return EXIT_FAILURE;
+	if (count == 0 && acceptor_is_listening(STDIN_FILENO))
+		return acceptor_run(options, conf, (const int[]){STDIN_FILENO}, 1);
+	if (count == 0)
+		return serve_connection(conf, STDIN_FILENO, STDOUT_FILENO);
+	for (int i = 0; i < count && i < SOCKETS_MOST; i++)
+		fds[i] = SYSTEMD_FIRST_FD + i;
+	if (acceptor_is_listening(fds[0]))
+		return acceptor_run(options, conf, fds,
+				    (size_t)(count < SOCKETS_MOST ? count : SOCKETS_MOST));
+	return serve_connection(conf, fds[0], fds[0]);
 }
 
 int main(int argc, char **argv)
 {
 	struct settings_options options = {.conf_file = NULL};
-	struct handler *handler;
-	struct conf conf;
+	struct conf *conf;
 	int status;
 
 	guard_stderr();
@@ -154,14 +175,9 @@ int main(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	set_signals();
-	settings_load(&options, &conf);
-	status = EXIT_FAILURE;
-	if (take_systemd_socket()) {
-		handler = handler_new(&conf);
-		status = handler_serve(handler, STDIN_FILENO, STDOUT_FILENO);
-		handler_free(handler);
-	}
+	conf = mem_alloc(sizeof(*conf));
+	settings_load(&options, conf);
+	status = run(&options, conf);
 	log_close();
-	conf_release(&conf);
 	return status;
 }
