@@ -21,6 +21,9 @@ static const char *explain_whitelist(struct arena *arena, const struct conf *con
 {
 	bool clients = d->matched_list == WHITELIST_CLIENTS;
 
+	if (!d->match.line)
+		return arena_printf(arena, "recipient whitelisted by %s (built in)",
+				    d->match.entry);
 	return arena_printf(
 	    arena, "%s whitelisted by %s (%s:%u)", clients ? "client" : "recipient", d->match.entry,
 	    clients ? conf->whitelist_clients_file : conf->whitelist_recipients_file,

@@ -49,6 +49,7 @@ void session_release(struct session *s)
 		s->resolver->ops->destroy(s->resolver);
 	whitelist_free(s->clients);
 	whitelist_free(s->recipients);
+	check_release();
 	arena_release(&s->arena);
 }
 
@@ -112,7 +113,8 @@ static bool open_store(struct session *s)
 	if (s->driver && s->driver->open(&s->store_config, &s->store, s->store_error,
 					 sizeof(s->store_error)) == STORE_OK)
 		return true;
-	s->store_retry_us = session_clock_us() + STORE_RETRY_US;
+	if (s->driver && s->driver->remote)
+		s->store_retry_us = session_clock_us() + STORE_RETRY_US;
 	s->complain(s->context, LOG_LEVEL_ERROR, NULL, s->store_error);
 	return false;
 }

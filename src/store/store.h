@@ -10,10 +10,10 @@
  * The one seam to the database: the few operations bley needs, no general SQL. A driver is a module
  * (module.h) named store_sqlite, store_pgsql or store_mysql whose `ops` is a struct store_driver.
  *
- * Times: the database holds UTC. Ages go in and come out in microseconds, computed by the clock that
- * the database's users share (the server's; for SQLite this machine's), never negative: a stored time
- * that lies in the future has the age 0.
- * Text: valid UTF-8 without control characters, addresses in ipaddr_format()'s form (request.h).
+ * Times: the database holds UTC. Ages go in and come out in microseconds, computed by the clock
+ * that the database's users share (the server's; for SQLite this machine's), never negative: a
+ * stored time that lies in the future has the age 0. Text: valid UTF-8 without control characters,
+ * addresses in ipaddr_format()'s form (request.h).
  */
 
 enum store_result {
@@ -26,14 +26,14 @@ enum store_result {
 /* Where the database is; plain copies of the configuration's values, owned by the caller and valid
  * for as long as the store is open. */
 struct store_config {
-	const char *type;     /* sqlite3, pgsql, mysql */
-	const char *host;     /* begins with `/`: a socket or its directory */
-	int port;             /* 0: the default port */
+	const char *type; /* sqlite3, pgsql, mysql */
+	const char *host; /* begins with `/`: a socket or its directory */
+	int port;	  /* 0: the default port */
 	const char *user;
 	const char *password; /* never in a log or an error */
 	const char *name;     /* database; for SQLite the file's full path */
 	const char *tls;      /* off, prefer, require, verify */
-	int timeout_ms;       /* for connecting, for each statement and for waiting on a lock */
+	int timeout_ms;	      /* for connecting, for each statement and for waiting on a lock */
 };
 
 struct store_tuple {
@@ -50,13 +50,13 @@ enum store_status {
 	STORE_UNKNOWN = -1, /* no such row */
 	STORE_CLEAN = 0,
 	STORE_LISTED = 1, /* on a DNS whitelist */
-	STORE_GREY = 2    /* greylisted; larger values count the same */
+	STORE_GREY = 2	  /* greylisted; larger values count the same */
 };
 
 struct store_memory {
-	int status;         /* enum store_status */
+	int status; /* enum store_status */
 	int fail_count;
-	int64_t waited_us;  /* age of last_action */
+	int64_t waited_us;	  /* age of last_action */
 	enum store_client client; /* NONE when there is none younger than the age asked for */
 };
 
@@ -66,14 +66,14 @@ enum store_change {
 	STORE_INSERT, /* a new row with `status`, last_action now, fail_count 0 */
 	STORE_TOUCH,  /* last_action = now */
 	STORE_PASS,   /* status 0, last_action = now */
-	STORE_AGAIN   /* fail_count + 1 while the status is still grey; last_action stays, but is pulled back
-			 to now where it lies in the future (a clock was set back) */
+	STORE_AGAIN   /* fail_count + 1 while the status is still grey; last_action stays, but is
+			 pulled back   to now where it lies in the future (a clock was set back) */
 };
 
 struct store_decision {
 	struct store_tuple tuple;
 	enum store_change change;
-	int status;               /* for STORE_INSERT */
+	int status;		  /* for STORE_INSERT */
 	enum store_client client; /* NONE: the cache is left alone */
 };
 
@@ -102,22 +102,22 @@ struct store_log_row {
 struct store_purge {
 	int64_t status_s;     /* bley_status: last_action older than this */
 	int64_t status_bad_s; /* ... and of those with status >= 2 */
-	int64_t log_s;        /* bley_log */
+	int64_t log_s;	      /* bley_log */
 	int64_t cache_s;      /* bley_cache */
-	bool dry_run;         /* count only */
+	bool dry_run;	      /* count only */
 	/* called after each batch with the sums so far; may be NULL */
 	void (*progress)(const struct store_purge *purge);
 	int64_t status_rows, log_rows, cache_rows; /* out */
-	bool stepped_aside;                         /* out: another purge is at work, nothing was done */
+	bool stepped_aside; /* out: another purge is at work, nothing was done */
 };
 
 /* What making or upgrading the schema did. */
 struct store_schema_report {
-	bool created;      /* the database was empty */
+	bool created;	   /* the database was empty */
 	bool taken_over;   /* tables of the Python daemon were found */
-	int64_t folded;    /* duplicate rows of bley_status folded away */
+	int64_t folded;	   /* duplicate rows of bley_status folded away */
 	int64_t converted; /* times converted from local time to UTC */
-	int from, to;      /* schema versions; 0: none */
+	int from, to;	   /* schema versions; 0: none */
 };
 #define STORE_SCHEMA_VERSION 1
 
@@ -125,49 +125,57 @@ struct store; /* an open database, the driver's */
 
 struct store_driver {
 	const char *package; /* Debian's name for the module's package */
+	bool remote; /* opening costs: after a failure the caller waits a second before it tries
+			again */
 
 	/*
-	 * Opens or connects. Brings an empty database and one of the Python daemon's up to this schema (one transaction where
-	 * the engine can, restartable where not); refuses a newer schema. On failure *out is untouched and error says what to fix
-	 * (naming host or file, never the password).
+	 * Opens or connects. Brings an empty database and one of the Python daemon's up to this
+	 * schema (one transaction where the engine can, restartable where not); refuses a newer
+	 * schema. On failure *out is untouched and error says what to fix (naming host or file,
+	 * never the password).
 	 */
-	enum store_result (*open)(const struct store_config *config, struct store **out, char *error,
-				  size_t size);
+	enum store_result (*open)(const struct store_config *config, struct store **out,
+				  char *error, size_t size);
 	void (*close)(struct store *store); /* NULL is fine */
 
 	/* The last failure of this store in words; valid until its next call. */
 	const char *(*error)(struct store *store);
 
 	/*
-	 * Looks up the tuple and the client's cached verdict together, in one round trip. client_age_us: how old a
-	 * cached verdict may be; 0: the cache is not looked at. OK also where nothing is known (status STORE_UNKNOWN).
+	 * Looks up the tuple and the client's cached verdict together, in one round trip.
+	 * client_age_us: how old a cached verdict may be; 0: the cache is not looked at. OK also
+	 * where nothing is known (status STORE_UNKNOWN).
 	 */
 	enum store_result (*recall)(struct store *store, const struct store_tuple *tuple,
 				    int64_t client_age_us, struct store_memory *out);
 
 	/*
 	 * Commits a decision in one transaction. *status is the row's status afterwards: for
-	 * STORE_INSERT, when someone else inserted the tuple first, theirs, and *lost_race is true (then
-	 * nothing at all is changed, the cache included). For STORE_KEEP it is STORE_UNKNOWN: nobody looks.
-	 * A row that was purged since it was recalled is made anew, so that nothing is forgotten:
-	 * clean by STORE_TOUCH and STORE_PASS, grey with fail_count 1 and last_action now by STORE_AGAIN.
+	 * STORE_INSERT, when someone else inserted the tuple first, theirs, and *lost_race is true
+	 * (then nothing at all is changed, the cache included). For STORE_KEEP it is STORE_UNKNOWN:
+	 * nobody looks. A row that was purged since it was recalled is made anew, so that nothing
+	 * is forgotten: clean by STORE_TOUCH and STORE_PASS, grey with fail_count 1 and last_action
+	 * now by STORE_AGAIN.
 	 */
 	enum store_result (*remember)(struct store *store, const struct store_decision *decision,
 				      int *status, bool *lost_race);
 
 	/* Appends rows, all or none. */
-	enum store_result (*log)(struct store *store, const struct store_log_row *rows, size_t count);
+	enum store_result (*log)(struct store *store, const struct store_log_row *rows,
+				 size_t count);
 
 	/* Deletes old rows in batches that never hold a lock for longer than some 100 ms. */
 	enum store_result (*purge)(struct store *store, struct store_purge *purge);
 
-	/* Creates or upgrades the schema as open() does and reports; not bound by timeout_ms. The store need not be open. */
-	enum store_result (*init)(const struct store_config *config, struct store_schema_report *report,
-				  char *error, size_t size);
+	/* Creates or upgrades the schema as open() does and reports; not bound by timeout_ms. The
+	 * store need not be open. */
+	enum store_result (*init)(const struct store_config *config,
+				  struct store_schema_report *report, char *error, size_t size);
 };
 
 /*
- * Loads the driver for config->type. NULL with a message where the type is unknown or the module is missing.
+ * Loads the driver for config->type. NULL with a message where the type is unknown or the module is
+ * missing.
  */
 const struct store_driver *store_driver(const char *type, char *error, size_t size);
 
