@@ -6,7 +6,6 @@
 #include "check/check.h"
 #include "conf/conf.h"
 
-#define GUESS "v=spf1 a/24 mx/24 ptr" /* what the Python daemon assumes */
 #define ERROR_SIZE 512
 
 const char *spf_result_name(enum spf_result result)
@@ -33,7 +32,7 @@ struct check_score check_spf(struct check *check)
 	    .client = &subject->client,
 	    .sender = subject->raw_sender,
 	    .helo = subject->helo_name,
-	    .guess = check->conf->use_spf_guess ? GUESS : NULL,
+	    .guess = check->conf->use_spf_guess ? SPF_GUESS : NULL,
 	};
 	const struct spf_module *module;
 	struct check_score score;
@@ -49,6 +48,8 @@ struct check_score check_spf(struct check *check)
 	}
 	result = module->check(check->resolver, check->arena, &query, &score.why);
 	score.score = result == SPF_RESULT_FAIL || result == SPF_RESULT_SOFTFAIL;
-	score.why = arena_printf(check->arena, "%s: %s", spf_result_name(result), score.why);
+	if (result != SPF_RESULT_TEMPERROR && result != SPF_RESULT_PERMERROR) /* these say so */
+		score.why = arena_printf(check->arena, "%s: %s", spf_result_name(result),
+					 score.why);
 	return score;
 }

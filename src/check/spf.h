@@ -20,6 +20,9 @@ enum spf_result {
 	SPF_RESULT_PERMERROR
 };
 
+/* The record that use_spf_guess assumes, as the Python daemon does. */
+#define SPF_GUESS "v=spf1 a/24 mx/24 ptr"
+
 struct spf_query {
 	const struct ipaddr *client;
 	const char *sender; /* as the mail server sent it; empty: postmaster@helo is checked (RFC 7208 section 2.4) */

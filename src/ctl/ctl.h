@@ -56,7 +56,7 @@ struct ctl_command {
 	enum ctl_status (*run)(struct ctl *ctl, const struct ctl_args *args);
 };
 
-extern const struct ctl_command ctl_check, ctl_config, ctl_init, ctl_purge;
+extern const struct ctl_command ctl_check, ctl_config, ctl_init, ctl_purge, ctl_spf;
 
 /* Reads a command's line, argv[0] its name, and runs it. */
 enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv);
