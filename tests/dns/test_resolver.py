@@ -219,13 +219,14 @@ class Randomness(ResolverCase):
             self.command(names, [server], LONG, "-n", str(count)), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(bleytest.stop, process)
         ports, seen = [], 0
-        for _ in range(count):
+        for i in range(count):
+            if i > 0:
+                process.stdin.write("\n")
+                process.stdin.flush()
             while not process.stdout.readline().startswith("sent"):
                 pass
             ports.append({q.peer_port for q in server.queries[seen:]})
             seen = len(server.queries)
-            process.stdin.write("\n")
-            process.stdin.flush()
         return server.queries, ports
 
     def test_ids_ports_and_case(self):

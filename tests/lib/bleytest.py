@@ -284,7 +284,10 @@ def stop(process, timeout=10):
             process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream:
-            stream.close()
+            try:
+                stream.close()
+            except BrokenPipeError:  # what was still to be written to it
+                pass
 
 
 class TestCase(unittest.TestCase):
