@@ -65,10 +65,12 @@ int main(int argc, char **argv)
 					      {"version", no_argument, NULL, 'V'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
+	static char name[] = "bleyctl";
 	struct ctl ctl = {.conf_file = NULL};
 	enum ctl_status status;
 	int option;
 
+	argv[0] = name; /* getopt(3) begins its complaints with it */
 	/* up to the command only: what follows is the command's */
 	while ((option = getopt_long(argc, argv, "+c:Vh", longs, NULL)) != -1) {
 		switch (option) {

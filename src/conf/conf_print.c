@@ -7,7 +7,7 @@
 #include "base/text.h"
 #include "conf/conf_value.h"
 
-#define COLUMNS 78 /* of the example file's prose */
+#define COLUMNS 78 /* of prose */
 
 /* Where a group of keys begins, in the order of conf_keys.def, and its heading. */
 static const struct group {
@@ -157,23 +157,29 @@ void conf_print_settings(const struct conf *conf, FILE *out)
 	strbuf_release(&value);
 }
 
-/* A text as comment lines of at most COLUMNS. */
-static void print_comment(FILE *out, const char *text)
+/* A text in lines of at most COLUMNS, `prefix` before each. */
+static void print_wrapped(FILE *out, const char *prefix, const char *text)
 {
-	int column = 0;
+	size_t column = 0;
 
 	while (*text) {
-		int len = (int)strcspn(text, " ");
+		size_t len = strcspn(text, " ");
 
 		if (column && column + 1 + len > COLUMNS) {
 			fputc('\n', out);
 			column = 0;
 		}
-		column += fprintf(out, "%s%.*s", column ? " " : "# ", len, text);
+		fprintf(out, "%s%.*s", column ? " " : prefix, (int)len, text);
+		column += len + (column ? 1 : strlen(prefix));
 		text += len;
 		text += strspn(text, " ");
 	}
 	fputc('\n', out);
+}
+
+static void print_comment(FILE *out, const char *text)
+{
+	print_wrapped(out, "# ", text);
 }
 
 /* What a key takes, where its prose does not say all of it; NULL where there is nothing to add. */
@@ -225,26 +231,56 @@ void conf_print_example(FILE *out)
 	arena_release(&arena);
 }
 
-/* A text in mdoc: nothing in it is a request or an escape. */
-static void print_mdoc_text(FILE *out, const char *text)
+/* Adds a text in which mdoc finds no request and no escape. */
+static void escape_mdoc(struct strbuf *out, const char *text, size_t len)
 {
-	if (*text == '.' || *text == '\'')
-		fputs("\\&", out);
-	for (; *text; text++) {
-		if (*text == '\\')
-			fputs("\\e", out);
-		else if (*text == '-')
-			fputs("\\-", out);
+	for (size_t i = 0; i < len; i++) {
+		char before = i ? text[i - 1] : ' ';
+
+		if (before == ' ' && (text[i] == '.' || text[i] == '\''))
+			strbuf_addstr(out, "\\&");
+		if (text[i] == '\\')
+			strbuf_addstr(out, "\\e");
+		else if (text[i] == '-')
+			strbuf_addstr(out, "\\-");
 		else
-			fputc(*text, out);
-		/* each sentence on a line of its own */
-		if (text[0] == '.' && text[1] == ' ' &&
-		    ((text[2] >= 'A' && text[2] <= 'Z') || text[2] == '%' || text[2] == '1')) {
-			fputc('\n', out);
-			text++;
-		}
+			strbuf_addch(out, text[i]);
 	}
-	fputc('\n', out);
+}
+
+/* The length of the sentence that text begins with. */
+static size_t sentence_length(const char *text)
+{
+	for (const char *s = text; (s = strstr(s, ". ")); s++)
+		if ((s[2] >= 'A' && s[2] <= 'Z') || s[2] == '%' || s[2] == '1')
+			return (size_t)(s - text) + 1;
+	return strlen(text);
+}
+
+/* Each sentence begins a line. */
+static void print_mdoc_prose(FILE *out, const char *text)
+{
+	struct strbuf sentence = STRBUF_INIT;
+
+	while (*text) {
+		size_t len = sentence_length(text);
+
+		strbuf_clear(&sentence);
+		escape_mdoc(&sentence, text, len);
+		print_wrapped(out, "", sentence.buf);
+		text += len;
+		text += strspn(text, " ");
+	}
+	strbuf_release(&sentence);
+}
+
+static void print_mdoc_literal(FILE *out, const char *text)
+{
+	struct strbuf escaped = STRBUF_INIT;
+
+	escape_mdoc(&escaped, text, strlen(text));
+	fprintf(out, ".Ql \"%s\"\n", escaped.buf);
+	strbuf_release(&escaped);
 }
 
 static void print_mdoc_key(const struct conf_key *key, struct arena *arena, FILE *out)
@@ -252,15 +288,15 @@ static void print_mdoc_key(const struct conf_key *key, struct arena *arena, FILE
 	const char *range = range_text(arena, key);
 
 	fprintf(out, ".It Ic %s\n", key->name);
-	print_mdoc_text(out, key->prose);
+	print_mdoc_prose(out, key->prose);
 	if (range)
-		print_mdoc_text(out, range);
+		print_mdoc_prose(out, range);
 	if (!*key->fallback) {
 		fputs("Default: empty.\n", out);
 		return;
 	}
-	fputs("Default:\n.Ql ", out);
-	print_mdoc_text(out, arena_printf(arena, "\"%s\"", key->fallback));
+	fputs("Default:\n", out);
+	print_mdoc_literal(out, key->fallback);
 }
 
 void conf_print_mdoc(FILE *out)
@@ -276,7 +312,7 @@ void conf_print_mdoc(FILE *out)
 			if (heading)
 				fprintf(out, ".Ss %s\n", heading);
 			else
-				fprintf(out, ".Ss The section [%s]\n", key->section);
+				fprintf(out, ".Ss Section %s\n", key->section);
 			fputs(".Bl -tag -width Ds\n", out);
 		}
 		print_mdoc_key(key, &arena, out);
