@@ -13,6 +13,7 @@ static const struct ctl_command *const commands[] = {
     &ctl_config,
     &ctl_init,
     &ctl_purge,
+    &ctl_spf,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
