@@ -47,9 +47,7 @@ struct reader {
 	unsigned line;
 	struct strbuf value;
 
-	/* For each key the line that set it, 0 for none, and whether that stood in [DEFAULT]. */
-	unsigned set_line[KEYS];
-	bool set_default[KEYS];
+	bool set_default[KEYS]; /* for each key that is set: whether in [DEFAULT] */
 };
 
 const char *conf_default_file(void)
@@ -198,14 +196,14 @@ static void refuse_value(struct reader *r, const char *text, const char *wrong)
 static bool may_set(struct reader *r, size_t index)
 {
 	bool in_default = r->kind == SECTION_DEFAULT;
-	unsigned before = r->set_line[index];
+	unsigned before = r->conf->lines[index];
 
 	if (before && in_default && !r->set_default[index])
 		return false;
 	if (before && in_default == r->set_default[index])
 		problem_add(r, CONF_WARNING, r->line,
 			    "%s is set in line %u already; this line counts", r->key->name, before);
-	r->set_line[index] = r->line;
+	r->conf->lines[index] = r->line;
 	r->set_default[index] = in_default;
 	return true;
 }
@@ -401,9 +399,10 @@ static void check_rights(struct reader *r, const struct stat *st)
 {
 	size_t index = (size_t)(find_key("dbpass") - conf_keys);
 
-	if (!r->set_line[index] || !(st->st_mode & S_IROTH) || !strcmp(r->conf->dbtype, "sqlite3"))
+	if (!r->conf->lines[index] || !(st->st_mode & S_IROTH) ||
+	    !strcmp(r->conf->dbtype, "sqlite3"))
 		return;
-	problem_add(r, CONF_WARNING, r->set_line[index],
+	problem_add(r, CONF_WARNING, r->conf->lines[index],
 		    "everybody can read this file with dbpass in it: chmod o= %s", r->conf->file);
 }
 
@@ -466,6 +465,7 @@ void conf_load(struct conf *conf, const char *file)
 	char *text = NULL;
 
 	memset(conf, 0, sizeof(*conf));
+	conf->lines = arena_alloc(&conf->arena, KEYS * sizeof(*conf->lines));
 	conf->file = arena_strdup(&conf->arena, file ? file : conf_default_file());
 	for (size_t i = 0; i < conf_key_count; i++)
 		set_fallback(conf, &conf_keys[i]);

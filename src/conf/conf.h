@@ -58,6 +58,7 @@ struct conf {
 	bool usable; /* false: the file could not be read; bley then answers with its failure action
 		      */
 	const char *file;	       /* the file that was read */
+	unsigned *lines;	       /* for each of conf_keys the line that set it; 0: none did */
 	struct conf_problem *problems; /* in the order of the file */
 	size_t errors;		       /* how many problems are errors */
 	struct arena arena;

@@ -32,7 +32,8 @@ static bool check_expressions(const struct conf *conf)
 		pattern = *(const char *const *)(const void *)((const char *)conf + key->offset);
 		regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
 		if (!regex) {
-			ctl_complain("error: %s: %s: %s", conf->file, key->name, error);
+			ctl_complain("error: %s:%u: %s: %s", conf->file,
+				     conf->lines[key - conf_keys], key->name, error);
 			right = false;
 		}
 		regex_free(regex);

@@ -5,7 +5,6 @@ not differ, and the options of the help and of the manual are the same."""
 import glob
 import os
 import re
-import subprocess
 import unittest
 
 import bleytest
@@ -43,12 +42,8 @@ def manual_options(source):
 
 
 class Docs(bleytest.TestCase):
-    def run_program(self, name, *args):
-        return subprocess.run([bleytest.program(name), *args], stdin=subprocess.DEVNULL, text=True, timeout=60,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
-
     def output(self, name, *args):
-        result = self.run_program(name, *args)
+        result = self.run_program([bleytest.program(name), *args])
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         return result.stdout
 
@@ -72,10 +67,9 @@ class Docs(bleytest.TestCase):
         self.need("mandoc")
         pages = sorted(glob.glob(os.path.join(MAN, "*.[0-9]")))
         self.assertTrue(pages)
-        result = subprocess.run(["mandoc", "-Tlint", "-Wstyle", *pages], stdout=subprocess.PIPE,
-                                stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        result = self.run_program(["mandoc", "-Tlint", "-Wstyle", *pages])
         # a page of ours that is not installed yet, or another package's
-        lines = [line for line in result.stdout.splitlines()
+        lines = [line for line in (result.stdout + result.stderr).splitlines()
                  if "referenced manual not found" not in line and "outdated mandoc.db" not in line]
         self.assertEqual(lines, [])
 
@@ -105,7 +99,7 @@ class Docs(bleytest.TestCase):
         for args in ([], ["no-such"], ["--no-such"], ["check", "--no-such"], ["check", "argument"],
                      ["config", "--defaults", "--mdoc"]):
             with self.subTest(args):
-                result = self.run_program("bleyctl", *args)
+                result = self.run_program([bleytest.program("bleyctl"), *args])
                 self.assertEqual((result.returncode, result.stdout), (2, ""))
                 self.assertRegex(result.stderr, r"^bleyctl\b.*\n")
                 self.assertLessEqual(result.stderr.count("\n"), 2)
