@@ -254,13 +254,13 @@ static int open_file(struct store *store)
 
 static enum store_result connect_file(struct store *store)
 {
-	int rc = open_file(store);
+	int rc;
 
-	if ((rc & 0xff) == SQLITE_CANTOPEN && access(store->config.name, F_OK) && errno == ENOENT) {
-		if (!make_file(store))
-			return STORE_BROKEN;
-		rc = open_file(store);
-	}
+	/* Before SQLite looks: it would try a missing file again without the right to write, and meet
+	 * there what another process has made meanwhile. */
+	if (access(store->config.name, F_OK) && errno == ENOENT && !make_file(store))
+		return STORE_BROKEN;
+	rc = open_file(store);
 	if (rc)
 		return lite_result(store, rc);
 	if (sqlite3_db_readonly(store->db, "main") == 1)
