@@ -256,8 +256,8 @@ static enum store_result connect_file(struct store *store)
 {
 	int rc;
 
-	/* Before SQLite looks: it would try a missing file again without the right to write, and meet
-	 * there what another process has made meanwhile. */
+	/* Before SQLite looks: it would try a missing file again without the right to write, and
+	 * meet there what another process has made meanwhile. */
 	if (access(store->config.name, F_OK) && errno == ENOENT && !make_file(store))
 		return STORE_BROKEN;
 	rc = open_file(store);
