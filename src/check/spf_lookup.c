@@ -246,42 +246,53 @@ static int host_rank(const char *name, const char *domain)
 	return name[len - tail - 1] == '.' ? 1 : 2;
 }
 
-static const struct dns_question *lookup_reverse(struct spf_state *state)
+/* The client's names that count, none of them validated. Names with escaped bytes are no host
+ * names. */
+static void find_names(struct spf_state *state)
 {
 	char reverse[IPADDR_REVERSE_SIZE];
+	size_t count = 0;
 
+	if (state->reverse)
+		return;
 	ipaddr_reverse(state->client, reverse);
-	return spf_lookup(state,
-			  arena_printf(state->arena, "%s.%s.arpa", reverse,
-				       state->client->family == AF_INET ? "in-addr" : "ip6"),
-			  DNS_PTR);
+	state->reverse = spf_lookup(
+	    state,
+	    arena_printf(state->arena, "%s.%s.arpa", reverse,
+			 state->client->family == AF_INET ? "in-addr" : "ip6"),
+	    DNS_PTR);
+	for (size_t i = 0; i < state->reverse->count && i < SPF_HOSTS_MOST; i++) {
+		const char *name = host_name(state, &state->reverse->records[i]);
+
+		if (!*name || strchr(name, '\\'))
+			continue;
+		state->names[count] = arena_alloc(state->arena, sizeof(*state->names[0]));
+		state->names[count]->name = name;
+		state->names[count++]->type = address_type(state);
+	}
 }
 
 /*
  * The best validated name of the client (section 5.5), of no worse rank than `worst`; NULL where
- * there is none. Errors only make names fewer: they are not the domain's. Names with escaped bytes
- * are no host names.
+ * there is none. Errors only make names fewer: they are not the domain's.
  */
 static const char *validated_name(struct spf_state *state, const char *domain, int worst)
 {
-	const struct dns_question *reverse = lookup_reverse(state);
-	size_t count = reverse->count < SPF_HOSTS_MOST ? reverse->count : SPF_HOSTS_MOST;
-	struct dns_question *questions[SPF_HOSTS_MOST];
-	size_t asked = 0;
+	struct dns_question *name;
 
-	for (size_t i = 0; i < count; i++) {
-		const char *name = host_name(state, &reverse->records[i]);
-
-		if (*name && !strchr(name, '\\') && host_rank(name, domain) <= worst)
-			questions[asked++] = ask(state, name, address_type(state));
-	}
+	find_names(state);
+	for (size_t i = 0; i < SPF_HOSTS_MOST && (name = state->names[i]); i++)
+		if (!state->names_asked[i] && host_rank(name->name, domain) <= worst) {
+			state->names_asked[i] = true;
+			state->resolver->ops->ask(state->resolver, name);
+		}
 	for (int rank = 0; rank <= worst; rank++) {
-		for (size_t i = 0; i < asked; i++) {
-			if (host_rank(questions[i]->name, domain) != rank)
+		for (size_t i = 0; i < SPF_HOSTS_MOST && (name = state->names[i]); i++) {
+			if (host_rank(name->name, domain) != rank)
 				continue;
-			await(state, questions[i]);
-			if (is_client(state, questions[i]))
-				return questions[i]->name;
+			await(state, name);
+			if (is_client(state, name))
+				return name->name;
 		}
 	}
 	return NULL;

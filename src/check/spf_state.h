@@ -49,6 +49,10 @@ struct spf_state {
 	struct spf_step steps[SPF_STEPS_MOST];
 	unsigned step_count;
 	unsigned lookups, voids;
+	/* the client's own names, asked for once at most: its reverse lookup and their addresses */
+	const struct dns_question *reverse;
+	struct dns_question *names[SPF_HOSTS_MOST];
+	bool names_asked[SPF_HOSTS_MOST];
 	bool over; /* by our word, with this result: */
 	enum spf_result result;
 	const char *why;
