@@ -229,6 +229,7 @@ class Handler(Conversation):
 
     def __init__(self, conf, args=(), stderr="file", env=None, wrapper=(), **popen):
         ours, theirs = socket.socketpair()
+        ours.settimeout(PATIENCE)
         self._stderr = tempfile.TemporaryFile() if stderr == "file" else None
         try:
             self.process = subprocess.Popen(
