@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The programs that start bley for a connection, as tests run them: each function starts one for a test case, which
+also stops it, and returns the address for a PolicyClient or for check_policy_service."""
+
+import os
+import re
+import shutil
+import stat
+
+import bleytest
+
+NOBODY = "nobody"
+
+
+def reachable(path):
+    """Whether every user may get to it and read it."""
+    while path != "/":
+        mode = os.stat(path).st_mode
+        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def bley_for_all(test):
+    """The path of a bley that any user may run: that of the build folder, or a copy with its modules."""
+    path = bleytest.program("bley")
+    if reachable(path):
+        return path
+    copy = test.path("program")
+    if not os.path.exists(copy):
+        os.mkdir(copy, 0o755)
+        shutil.copy(path, copy)
+        shutil.copytree(os.path.join(bleytest.BUILD, "modules"), os.path.join(copy, "modules"))
+    return os.path.join(copy, "bley")
+
+
+def give_to_nobody(test):
+    """The folder of write_conf()'s database and its log file, for handlers that do not run as root."""
+    test.write("log", "", 0o666)
+    os.makedirs(test.path("db"), exist_ok=True)
+    if os.geteuid() == 0:
+        shutil.chown(test.path("db"), NOBODY, "nogroup")
+
+
+def unix_listens(path):
+    """Whether a socket listens there (proc_net(5): a flag in the fourth column): it may be bound and not listen yet."""
+    with open("/proc/self/net/unix", encoding="utf-8", errors="replace") as stream:
+        for fields in map(str.split, stream):
+            if fields[-1] == path and int(fields[3], 16) & 0x10000:
+                return True
+    return False
+
+
+def socket_activate(test, listen, conf, inetd=True):
+    """systemd-socket-activate: the connection is standard input and output, or file descriptor 3."""
+    program = test.need("systemd-socket-activate")
+    passed = [word for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ for word in ("-E", name)]
+    command = [program, "-l", listen, "--accept", *(["--inetd"] if inetd else []), *passed, bley_for_all(test), "-c", conf]
+    process = test.start(command)
+    if listen.startswith("/"):
+        test.wait_until(lambda: unix_listens(listen), f"a listener on {listen}")
+        os.chmod(listen, 0o666)
+        return listen
+    port = int(listen.rpartition(":")[2])
+    test.wait_for_port(port, process=process)
+    return "127.0.0.1", port
+
+
+def setting(text, name, value):
+    """Changes one setting of a xinetd service that is there."""
+    changed, count = re.subn(rf"(?m)^(\s*{name}\s*=).*$", lambda match: f"{match.group(1)} {value}", text)
+    if count != 1:
+        raise AssertionError(f"{name} stands {count} times in xinetd/bley")
+    return changed
+
+
+def xinetd(test, conf):
+    """xinetd with the file that we ship; only port, user and program are the test's."""
+    program = test.need("xinetd")
+    test.need_root()
+    port = bleytest.free_port()
+    with open(os.path.join(bleytest.BUILD, "data", "xinetd", "bley"), encoding="utf-8") as stream:
+        text = stream.read()
+    for name, value in (("port", port), ("user", NOBODY), ("group", "nogroup"), ("server", bley_for_all(test))):
+        text = setting(text, name, value)
+    text = setting(text, "umask", f"027\n\tserver_args\t= -c {conf}")
+    path = test.write("xinetd.conf", text)
+    process = test.start([program, "-dontfork", "-f", path, "-pidfile", test.path("xinetd.pid"), "-filelog",
+                          test.path("xinetd.log")])
+    test.wait_for_port(port, process=process)
+    return "127.0.0.1", port
+
+
+def openbsd_inetd(test, conf):
+    """openbsd-inetd; it stands beside xinetd only when unpacked, as bootstrap does."""
+    program = test.need("inetd")
+    test.need_root()
+    port = bleytest.free_port()
+    path = test.write("inetd.conf",
+                      f"127.0.0.1:{port} stream tcp nowait.10000 {NOBODY} {bley_for_all(test)} bley -c {conf}\n")
+    process = test.start([program, "-i", path], env=bleytest.root_environment(program))
+    test.wait_for_port(port, process=process)
+    return "127.0.0.1", port
