@@ -10,7 +10,7 @@ A file is a list of sections, each with a fresh folder, database and configurati
     clients ENTRY                    a line of the clients' whitelist
     recipients ENTRY                 a line of the recipients' whitelist (with none of these: `postmaster@`)
     no clients | no recipients       that file does not exist
-    zone NAME TYPE DATA              a record that bley's name server knows (see nameserver() below)
+    zone NAME TYPE DATA              a record that bley's name servers know (real ones, see tests/lib/dnsnet.py)
     state TABLE: COLUMNS             a row that is in the database at the start, see below
 
     > bad from=x@example.net         sends a request: `bad` or `good` (a client that is suspicious or not), with
@@ -49,6 +49,7 @@ import time
 import unittest
 
 import bleytest
+import dnsnet
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -286,7 +287,7 @@ class Player:
                 table, _, row = rest.partition(":")
                 state.append((number, table.strip(), row.strip()))
         if zone:
-            config["dns_servers"] = self.test.nameserver(zone)
+            config["dns_servers"] = self.test.name_servers("".join(line + "\n" for line in zone))
         self.write_lists(lists, missing, config)
         self.test.write_conf(extra="".join(line + "\n" for line in raw), **config)
         shutil.copy(self.test.template(), self.test.database())
@@ -410,6 +411,7 @@ class Dialogue(bleytest.TestCase):
     section = None
     _template = None
     _folder = None
+    _servers = {}
 
     @classmethod
     def setUpClass(cls):
@@ -435,9 +437,14 @@ class Dialogue(bleytest.TestCase):
             Dialogue._template = path
         return Dialogue._template
 
-    def nameserver(self, records):
-        """Starts a name server that knows these records; its ADDRESS:PORT for dns_servers."""
-        raise Wrong("no name server for dialogues yet")
+    def name_servers(self, zone):
+        """The address of name servers with this zone; they serve all the sections that have the same."""
+        if zone not in Dialogue._servers:
+            keeper = bleytest.TestCase()
+            keeper.setUp()
+            unittest.addModuleCleanup(keeper.doCleanups)
+            Dialogue._servers[zone] = dnsnet.NameServers(keeper, zone).address
+        return Dialogue._servers[zone]
 
     def perform(self, section):
         for attempt in range(TRIES):
