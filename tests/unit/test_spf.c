@@ -17,8 +17,10 @@
 #include "base/mem.h"
 #include "base/strbuf.h"
 #include "base/text.h"
+#include "check/check.h"
 #include "check/spf.h"
 #include "check/spf_check.h"
+#include "conf/conf.h"
 #include "zone.h"
 
 /* libspf2's, declared here: its headers and check/spf.h name their results alike */
@@ -511,6 +513,55 @@ static void test_again_and_again(void **state)
 	arena_release(&arena);
 }
 
+/* What the policy is given: through the module, as in life. */
+static void test_scores(void **state)
+{
+	static const struct {
+		const char *sender;
+		int score;
+		const char *why;
+	} cases[] = {
+	    {"a@pass.example", 0, "pass: +all in pass.example"},
+	    {"a@fail.example", 1, "fail: -all in fail.example"},
+	    {"a@soft.example", 1, "softfail: ~all in soft.example"},
+	    {"a@neutral.example", 0, "neutral: ?all in neutral.example"},
+	    {"a@none.example", 0, "none: no record in none.example"},
+	    {"a@bad.example", 0, "permerror: unknown mechanism \"b\", in bad.example"},
+	    {"a@dead.example", 0, "temperror: DNS for dead.example: failed, in dead.example"},
+	    {"", 1, "softfail: ~all in soft.example"},
+	};
+	struct small small = {.count = 0};
+	struct arena arena = ARENA_INIT;
+	struct conf conf = {.use_spf = true};
+	struct check_subject subject = {.helo_name = "soft.example"};
+	struct check check = {.conf = &conf, .subject = &subject, .arena = &arena};
+
+	(void)state;
+	add(&small, "pass.example", DNS_TXT, "v=spf1 +all");
+	add(&small, "fail.example", DNS_TXT, "v=spf1 -all");
+	add(&small, "soft.example", DNS_TXT, "v=spf1 ~all");
+	add(&small, "neutral.example", DNS_TXT, "v=spf1 ?all");
+	add(&small, "bad.example", DNS_TXT, "v=spf1 b -all");
+	add(&small, "dead.example", DNS_TXT, "");
+	small.records[small.count - 1].status = DNS_SERVFAIL;
+	assert_true(ipaddr_parse("192.0.2.1", &subject.client));
+	check.resolver = zone_resolver(zone_new(small.records, small.count));
+	check.resolver->ops->begin(check.resolver, &arena, TIMEOUT_MS);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct check_score score;
+
+		subject.raw_sender = cases[i].sender;
+		score = check_spf(&check);
+		assert_int_equal(score.score, cases[i].score);
+		assert_string_equal(score.why, cases[i].why);
+	}
+	assert_null(check.notes);
+	check.resolver->ops->destroy(check.resolver);
+	check.resolver = NULL;
+	assert_int_equal(check_spf(&check).score, CHECK_UNKNOWN);
+	arena_release(&arena);
+}
+
 static int run_rows(const char *path)
 {
 	struct CMUnitTest *tests;
@@ -545,6 +596,7 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_deadline),
 	    cmocka_unit_test(test_fatal_error),
 	    cmocka_unit_test(test_again_and_again),
+	    cmocka_unit_test(test_scores),
 	};
 	const char *source = getenv("BLEY_SRC") ? getenv("BLEY_SRC") : ".";
 	int failed;
