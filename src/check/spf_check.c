@@ -94,16 +94,16 @@ static void write_network(const struct spf_state *state, struct strbuf *out,
 }
 
 /*
- * The record as libspf2 is given it: what can still decide, in the few forms that it gets right,
- * with numbers for names. It keeps no more than 511 octets of mechanisms and forgets the rest
- * without a word, so networks that the client is not in are left out, and all that stands behind a
- * mechanism that must match.
+ * The record as libspf2 is given it, its questions on their way: what can still decide, in the few
+ * forms that it gets right, with numbers for names. It keeps no more than 511 octets of mechanisms
+ * and forgets the rest without a word, so networks that the client is not in are left out, and all
+ * that stands behind a mechanism that must match.
  */
 static const char *write_record(struct spf_state *state, const struct spf_level *level)
 {
 	const struct spf_record *record = &level->record;
 	struct strbuf out = STRBUF_INIT;
-	unsigned lookups = state->lookups;
+	unsigned lookups = state->lookups, first = state->step_count;
 	bool open = true;
 	const char *text;
 
@@ -125,6 +125,8 @@ static const char *write_record(struct spf_state *state, const struct spf_level 
 	}
 	if (open && record->redirect)
 		write_numbered(state, &out, level, record->redirect, " redirect=");
+	for (unsigned i = first; i < state->step_count; i++)
+		spf_lookup_ahead(state, &state->steps[i]);
 	text = arena_strdup(state->arena, out.buf);
 	strbuf_release(&out);
 	return text;

@@ -246,21 +246,24 @@ static int host_rank(const char *name, const char *domain)
 	return name[len - tail - 1] == '.' ? 1 : 2;
 }
 
+static const char *reverse_name(struct spf_state *state)
+{
+	char reverse[IPADDR_REVERSE_SIZE];
+
+	ipaddr_reverse(state->client, reverse);
+	return arena_printf(state->arena, "%s.%s.arpa", reverse,
+			    state->client->family == AF_INET ? "in-addr" : "ip6");
+}
+
 /* The client's names that count, none of them validated. Names with escaped bytes are no host
  * names. */
 static void find_names(struct spf_state *state)
 {
-	char reverse[IPADDR_REVERSE_SIZE];
 	size_t count = 0;
 
 	if (state->reverse)
 		return;
-	ipaddr_reverse(state->client, reverse);
-	state->reverse = spf_lookup(
-	    state,
-	    arena_printf(state->arena, "%s.%s.arpa", reverse,
-			 state->client->family == AF_INET ? "in-addr" : "ip6"),
-	    DNS_PTR);
+	state->reverse = spf_lookup(state, reverse_name(state), DNS_PTR);
 	for (size_t i = 0; i < state->reverse->count && i < SPF_HOSTS_MOST; i++) {
 		const char *name = host_name(state, &state->reverse->records[i]);
 
@@ -327,6 +330,43 @@ const char *spf_lookup_target(struct spf_state *state, const struct spf_level *l
 	};
 
 	return term->target ? spf_macro_expand(state->arena, term->target, &macros) : level->domain;
+}
+
+static enum dns_type first_type(const struct spf_state *state, enum spf_kind kind)
+{
+	switch (kind) {
+	case SPF_KIND_INCLUDE:
+	case SPF_KIND_REDIRECT:
+		return DNS_TXT;
+	case SPF_KIND_MX:
+		return DNS_MX;
+	case SPF_KIND_PTR:
+		return DNS_PTR;
+	case SPF_KIND_EXISTS:
+		return DNS_A;
+	default:
+		return address_type(state);
+	}
+}
+
+void spf_lookup_ahead(struct spf_state *state, const struct spf_step *step)
+{
+	const struct spf_term *term = step->term;
+	const char *name;
+
+	if (state->ahead + state->lookups >= SPF_LOOKUPS_MOST)
+		return;
+	if (term->kind == SPF_KIND_PTR)
+		name = reverse_name(state);
+	else if (term->target && (strstr(term->target, "%{p") || strstr(term->target, "%{P")))
+		return; /* that would have to wait for the client's names */
+	else
+		name = spf_macro_dns_name(state->arena,
+					  spf_lookup_target(state, step->level, term));
+	if (!name)
+		return;
+	ask(state, name, first_type(state, term->kind));
+	state->ahead++;
 }
 
 bool spf_lookup_addresses(struct spf_state *state, struct spf_step *step)

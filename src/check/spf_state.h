@@ -49,6 +49,7 @@ struct spf_state {
 	struct spf_step steps[SPF_STEPS_MOST];
 	unsigned step_count;
 	unsigned lookups, voids;
+	unsigned ahead; /* questions asked before it was known whether they would be needed */
 	/* the client's own names, asked for once at most: its reverse lookup and their addresses */
 	const struct dns_question *reverse;
 	struct dns_question *names[SPF_HOSTS_MOST];
@@ -83,6 +84,13 @@ bool spf_lookup_failed(const struct dns_question *question);
 /* Ends the check with a temperror for such an answer. Always false. */
 bool spf_lookup_end(struct spf_state *state, const struct dns_question *question,
 		    const struct spf_level *level);
+
+/*
+ * Asks a term's first question and does not wait, so that all of a record's terms are answered in
+ * the time of one. Where it is asked again in earnest, the resolver has it already. No more than
+ * ten are asked ahead in a check.
+ */
+void spf_lookup_ahead(struct spf_state *state, const struct spf_step *step);
 
 /* Asks for the addresses of an a, mx, ptr or exists. False where that ends the check. */
 bool spf_lookup_addresses(struct spf_state *state, struct spf_step *step);

@@ -384,14 +384,32 @@ static void test_guess(void **state)
 	arena_release(&arena);
 }
 
-/* Hosts of an mx are asked for at once: two answers' time, not five. */
+/* How long a check took, and how much was asked, where each answer takes a while. */
+static enum spf_result check_slowly(struct small *small, int64_t delay_ms, int64_t *elapsed_ms,
+				    size_t *asked)
+{
+	struct arena arena = ARENA_INIT;
+	enum spf_result result;
+	struct zone *zone;
+	const char *why;
+
+	for (size_t i = 0; i < small->count; i++)
+		small->records[i].delay_ms = delay_ms;
+	zone = zone_new(small->records, small->count);
+	result = check_in(zone_resolver(zone), &arena, "192.0.2.3", "a@example.com", "h", &why);
+	*elapsed_ms = zone_elapsed_ms(zone);
+	*asked = zone_asked(zone);
+	zone_resolver(zone)->ops->destroy(zone_resolver(zone));
+	arena_release(&arena);
+	return result;
+}
+
+/* Hosts of an mx are asked for at once. */
 static void test_hosts_at_once(void **state)
 {
 	struct small small = {.count = 0};
-	struct arena arena = ARENA_INIT;
-	struct zone *zone;
-	struct resolver *resolver;
-	const char *why;
+	int64_t elapsed;
+	size_t asked;
 
 	(void)state;
 	add(&small, "example.com", DNS_TXT, "v=spf1 mx -all");
@@ -401,39 +419,67 @@ static void test_hosts_at_once(void **state)
 	add(&small, "a.example.com", DNS_A, "192.0.2.1");
 	add(&small, "b.example.com", DNS_A, "192.0.2.2");
 	add(&small, "c.example.com", DNS_A, "192.0.2.3");
-	for (size_t i = 0; i < small.count; i++)
-		small.records[i].delay_ms = 100;
-	zone = zone_new(small.records, small.count);
-	resolver = zone_resolver(zone);
-	assert_int_equal(check_in(resolver, &arena, "192.0.2.3", "a@example.com", "h", &why),
-			 SPF_RESULT_PASS);
-	assert_int_equal(zone_elapsed_ms(zone), 300);
-	resolver->ops->destroy(resolver);
-	arena_release(&arena);
+	assert_int_equal(check_slowly(&small, 100, &elapsed, &asked), SPF_RESULT_PASS);
+	assert_int_equal(elapsed, 300);
+	assert_int_equal(asked, 5);
+}
+
+/* So are the terms of a record. */
+static void test_terms_at_once(void **state)
+{
+	struct small small = {.count = 0};
+	int64_t elapsed;
+	size_t asked;
+
+	(void)state;
+	add(&small, "example.com", DNS_TXT,
+	    "v=spf1 a include:i.example include:j.example exists:e.example redirect=r.example");
+	add(&small, "example.com", DNS_A, "192.0.2.1");
+	add(&small, "i.example", DNS_TXT, "v=spf1 a -all");
+	add(&small, "i.example", DNS_A, "192.0.2.1");
+	add(&small, "j.example", DNS_TXT, "v=spf1 ip4:192.0.2.1 -all");
+	add(&small, "e.example", DNS_AAAA, "2001:db8::1");
+	add(&small, "r.example", DNS_TXT, "v=spf1 ~all");
+	assert_int_equal(check_slowly(&small, 100, &elapsed, &asked), SPF_RESULT_SOFTFAIL);
+	assert_int_equal(elapsed, 300);
+	assert_int_equal(asked, 7);
+}
+
+/* Not more than ten ahead, whatever a record makes of that. */
+static void test_not_too_many_ahead(void **state)
+{
+	struct small small = {.count = 0};
+	int64_t elapsed;
+	size_t asked;
+
+	(void)state;
+	add(&small, "example.com", DNS_TXT,
+	    "v=spf1 include:i.example exists:1.e exists:2.e exists:3.e exists:4.e exists:5.e "
+	    "exists:6.e exists:7.e exists:8.e exists:9.e exists:10.e exists:11.e -all");
+	add(&small, "i.example", DNS_TXT,
+	    "v=spf1 exists:1.f exists:2.f exists:3.f exists:4.f exists:5.f exists:6.f +all");
+	add(&small, "*.e", DNS_AAAA, "2001:db8::1");
+	add(&small, "*.f", DNS_AAAA, "2001:db8::1");
+	assert_int_equal(check_slowly(&small, 100, &elapsed, &asked), SPF_RESULT_PERMERROR);
+	assert_in_range(asked, 11, 21);
+	small.records[0].data = "v=spf1 ip4:192.0.2.3 include:i.example a -all";
+	assert_int_equal(check_slowly(&small, 100, &elapsed, &asked), SPF_RESULT_PASS);
+	assert_int_equal(asked, 1);
 }
 
 /* One deadline for all: what comes later is an error, and nothing waits longer. */
 static void test_deadline(void **state)
 {
 	struct small small = {.count = 0};
-	struct arena arena = ARENA_INIT;
-	struct zone *zone;
-	struct resolver *resolver;
-	const char *why;
+	int64_t elapsed;
+	size_t asked;
 
 	(void)state;
-	add(&small, "example.com", DNS_TXT, "v=spf1 a:a.example.com a:b.example.com +all");
+	add(&small, "example.com", DNS_TXT, "v=spf1 include:a.example.com +all");
+	add(&small, "a.example.com", DNS_TXT, "v=spf1 a ~all");
 	add(&small, "a.example.com", DNS_A, "192.0.2.1");
-	add(&small, "b.example.com", DNS_A, "192.0.2.2");
-	for (size_t i = 0; i < small.count; i++)
-		small.records[i].delay_ms = 2000;
-	zone = zone_new(small.records, small.count);
-	resolver = zone_resolver(zone);
-	assert_int_equal(check_in(resolver, &arena, "192.0.2.3", "a@example.com", "h", &why),
-			 SPF_RESULT_TEMPERROR);
-	assert_int_equal(zone_elapsed_ms(zone), TIMEOUT_MS);
-	resolver->ops->destroy(resolver);
-	arena_release(&arena);
+	assert_int_equal(check_slowly(&small, 2000, &elapsed, &asked), SPF_RESULT_TEMPERROR);
+	assert_int_equal(elapsed, TIMEOUT_MS);
 }
 
 /* A resolver that makes libspf2 meet its fatal error. */
@@ -441,7 +487,10 @@ static const struct resolver_ops *real_ops;
 
 static void fatal_ask(struct resolver *resolver, struct dns_question *question)
 {
-	if (!strcmp(question->name, "fatal.example"))
+	static int asked;
+
+	/* first it is asked ahead, then for libspf2 */
+	if (!strcmp(question->name, "fatal.example") && ++asked == 2)
 		SPF_errorx(__FILE__, __LINE__, "%s", "out of everything");
 	real_ops->ask(resolver, question);
 }
@@ -593,6 +642,8 @@ int main(int argc, char **argv)
 	    cmocka_unit_test(test_many_addresses),
 	    cmocka_unit_test(test_guess),
 	    cmocka_unit_test(test_hosts_at_once),
+	    cmocka_unit_test(test_terms_at_once),
+	    cmocka_unit_test(test_not_too_many_ahead),
 	    cmocka_unit_test(test_deadline),
 	    cmocka_unit_test(test_fatal_error),
 	    cmocka_unit_test(test_again_and_again),
