@@ -25,14 +25,18 @@
  */
 
 #define US_PER_S INT64_C(1000000)
-#define SLEEP_LEAST_NS 200000 /* between tries for a lock: 0.2 to 1 ms */
-#define SLEEP_SPREAD_NS 800000
+#define SLEEP_LEAST_NS 50000 /* between tries for a lock: 0.05 to 0.3 ms */
+#define SLEEP_SPREAD_NS 250000
 #define LOOK_EVERY_US US_PER_S
 /* A checkpoint each so many frames, by the one process whose commit passes the mark: when all that
  * are beyond it tried, each would flush a handful of frames to the disk. A commit adds 2-6 frames.
  */
 #define CHECKPOINT_FRAMES 1000
 #define CHECKPOINT_MARGIN 8
+/* The last process that closes would copy the whole write-ahead log back, flush it to the disk
+ * twice and delete it: 0.4 ms on a good day, 20 on a bad one, for each mail where handlers come one
+ * at a time. A short one is left to the next process, which reads it in some 0.1 ms. */
+#define CLOSE_FRAMES 100
 /* Pages kept in memory (KiB). Whatever another process commits empties it anyway; the kernel's
  * cache serves. */
 #define PRAGMAS \
@@ -52,7 +56,8 @@ void lite_deadline(struct store *store)
 }
 
 /* SQLite's own sleeps grow to 100 ms, far longer than a lock of ours is ever held; equal ones would
- * let the same processes meet again. */
+ * let the same processes meet again. (Eight writers, measured: against 0.2 to 1 ms a fifth more
+ * requests, and the 99th percentile halved.) */
 bool lite_wait(struct store *store)
 {
 	struct timespec pause = {.tv_sec = 0};
@@ -120,8 +125,8 @@ static void describe(struct store *store, int rc)
 	case SQLITE_CANTOPEN:
 		snprintf(
 		    out, size,
-		    "%s: cannot be opened (%s) by user id %u: it and its folder must belong to "
-		    "the user that bley runs as",
+		    "%s: cannot be opened (%s) by user id %u: the file, its -wal and -shm files "
+		    "and the folder must belong to the user that bley runs as",
 		    file, os_error ? strerror(os_error) : reason, uid);
 		break;
 	case SQLITE_CORRUPT:
@@ -238,7 +243,9 @@ void lite_disconnect(struct store *store)
 		sqlite3_finalize(store->statements[i]);
 		store->statements[i] = NULL;
 	}
-	if (store->db && store->checkpoint_due)
+	if (store->db && store->wal_frames < CLOSE_FRAMES)
+		sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+	else if (store->db && store->checkpoint_due)
 		lite_checkpoint(store);
 	sqlite3_close(store->db);
 	store->db = NULL;
@@ -277,6 +284,7 @@ enum store_result lite_connect(struct store *store, struct store_schema_report *
 
 	lite_disconnect(store);
 	store->checkpoint_due = false;
+	store->wal_frames = 0;
 	result = connect_file(store);
 	if (result == STORE_OK)
 		result = lite_schema_check(store, report);

@@ -87,6 +87,8 @@ class File(bleytest.TestCase):
         self.assertEqual(drive.do("open"), "ok ")
         self.assertEqual(drive.do("insert a@example.com"), "ok 2")
         self.assertEqual(drive.do("close"), "ok ")
+        # SQLite's own last close copies the write-ahead log back
+        self.assertEqual(self.engine.rows("SELECT sender FROM bley_status"), [("a@example.com",)])
 
     def as_nobody(self, *paths):
         """A drive without root's rights, in folders that are its own."""
@@ -116,7 +118,21 @@ class File(bleytest.TestCase):
         for suffix in ("-wal", "-shm"):
             self.assertEqual(os.stat(self.engine.file + suffix).st_mode & 0o777, 0o640)
         drive.do("close")
-        self.assertEqual([f for f in os.listdir(self.folder) if f.endswith(("-wal", "-shm"))], [])
+
+    def test_close(self):
+        """A short write-ahead log is left to the next process, a long one is copied back."""
+        drive = self.drive()
+        drive.do("open")
+        drive.do("insert a@example.com")
+        drive.do("close")
+        self.assertGreater(os.stat(self.engine.file + "-wal").st_size, 0)
+        drive.do("open")
+        self.assertEqual(drive.do("recall a@example.com"), "ok 2 0")
+        for i in range(200):
+            drive.do(f"insert {i}@example.com")
+        drive.do("close")
+        self.assertEqual(os.listdir(self.folder), ["bley.db"])
+        self.assertEqual(self.engine.rows("SELECT count(*) FROM bley_status"), [(201,)])
 
     def test_made_by_root_for_the_folders_owner(self):
         self.need_root()
