@@ -75,26 +75,22 @@ remote-control:
 stub-zone:
   name: "."
   stub-addr: 127.0.0.1@{authority}
-{extra}"""
+"""
 
 
 class NameServers:
     """NSD, authoritative for the root zone (ZONE_HEAD and the test's text), behind unbound, which tests ask.
 
-    drop.test never answers, refuse.test is refused, servfail.test fails. `stubs`: other zones by name, with the port of
-    a server on loopback that unbound is to ask for them. In a namespace unbound has the usual port.
+    drop.test never answers, refuse.test is refused, servfail.test fails. In a namespace unbound has the usual port.
     """
 
-    def __init__(self, test, zone, stubs=None, namespace=None):
+    def __init__(self, test, zone, namespace=None):
         nsd, unbound = test.need("nsd", "unbound")
         self.folder = test.path("dns")
         os.makedirs(self.folder, exist_ok=True)
-        extra = "".join(
-            f'stub-zone:\n  name: "{name}"\n  stub-addr: 127.0.0.1@{number}\n' for name, number in (stubs or {}).items()
-        )
         wrapper = namespace.command if namespace else ()
         self.port = 53 if namespace else free_port()
-        values = {"folder": self.folder, "port": self.port, "authority": free_port(), "extra": extra}
+        values = {"folder": self.folder, "port": self.port, "authority": free_port()}
         test.write("dns/root.zone", ZONE_HEAD + zone)
         test.write("dns/nsd.conf", NSD_CONF.format(**values))
         test.write("dns/unbound.conf", UNBOUND_CONF.format(**values))
