@@ -221,7 +221,7 @@ class DatabaseFaults(FaultCase):
         self.need("setpriv")
         self.need_root()
         self.write("log", "", 0o666)
-        return {"wrapper": AS_NOBODY}
+        return {"wrapper": AS_NOBODY, "bley": bleytest.bley_for_all(self)}
 
     def test_a_database_that_may_not_be_written(self):
         handler = self.handler()
@@ -374,7 +374,7 @@ class ConfigurationFaults(FaultCase):
         self.need("setpriv")
         self.need_root()
         os.chmod(self.path("bley.conf"), 0o600)
-        handler = self.handler(args=["-d"], wrapper=AS_NOBODY)
+        handler = self.handler(args=["-d"], wrapper=AS_NOBODY, bley=bleytest.bley_for_all(self))
         self.assertEqual(handler.ask_suspicious(), "DUNNO")
         self.assertEqual(handler.finish(), 0)
         self.assertRegex(handler.errors(), rf"error: {self.path('bley.conf')}: .*[Pp]ermission")
@@ -439,7 +439,7 @@ class ConfigurationFaults(FaultCase):
         self.write("log", "", 0o666)
         os.chown(self.path("db"), 65534, 65534)
         os.chmod(self.path("whitelist_recipients"), 0o600)
-        handler = self.handler(wrapper=AS_NOBODY)
+        handler = self.handler(wrapper=AS_NOBODY, bley=bleytest.bley_for_all(self))
         self.assertEqual(handler.ask_suspicious(), DEFER)
         self.assertEqual(handler.ask_suspicious(recipient="postmaster@example.org"), "DUNNO")
         self.assertEqual(handler.finish(), 0)

@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import tempfile
 import time
@@ -76,6 +77,29 @@ SUSPICIOUS = {
 def program(name):
     """The path of one of bley's own programs in the build folder."""
     return os.path.join(BUILD, name)
+
+
+def reachable(path):
+    """Whether every user may get to it and read it."""
+    while path != "/":
+        mode = os.stat(path).st_mode
+        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
+            return False
+        path = os.path.dirname(path)
+    return True
+
+
+def bley_for_all(test):
+    """The path of a bley that any user may run: that of the build folder, or a copy with its modules."""
+    path = program("bley")
+    if reachable(path):
+        return path
+    copy = test.path("program")
+    if not os.path.exists(copy):
+        os.mkdir(copy, 0o755)
+        shutil.copy(path, copy)
+        shutil.copytree(os.path.join(BUILD, "modules"), os.path.join(copy, "modules"))
+    return os.path.join(copy, "bley")
 
 
 def find_program(name):
@@ -227,13 +251,13 @@ class Handler(Conversation):
     stderr: "file" (its text comes from errors()), "socket" (as inetd does it), or anything Popen takes.
     """
 
-    def __init__(self, conf, args=(), stderr="file", env=None, wrapper=(), **popen):
+    def __init__(self, conf, args=(), stderr="file", env=None, wrapper=(), bley=None, **popen):
         ours, theirs = socket.socketpair()
         ours.settimeout(PATIENCE)
         self._stderr = tempfile.TemporaryFile() if stderr == "file" else None
         try:
             self.process = subprocess.Popen(
-                [*wrapper, program("bley"), *(["-c", conf] if conf else []), *args],
+                [*wrapper, bley or program("bley"), *(["-c", conf] if conf else []), *args],
                 stdin=theirs, stdout=theirs, env=env,
                 stderr=self._stderr if stderr == "file" else theirs if stderr == "socket" else stderr,
                 **popen,

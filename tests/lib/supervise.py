@@ -5,34 +5,10 @@ also stops it, and returns the address for a PolicyClient or for check_policy_se
 import os
 import re
 import shutil
-import stat
 
 import bleytest
 
 NOBODY = "nobody"
-
-
-def reachable(path):
-    """Whether every user may get to it and read it."""
-    while path != "/":
-        mode = os.stat(path).st_mode
-        if not mode & (stat.S_IXOTH if stat.S_ISDIR(mode) else stat.S_IROTH):
-            return False
-        path = os.path.dirname(path)
-    return True
-
-
-def bley_for_all(test):
-    """The path of a bley that any user may run: that of the build folder, or a copy with its modules."""
-    path = bleytest.program("bley")
-    if reachable(path):
-        return path
-    copy = test.path("program")
-    if not os.path.exists(copy):
-        os.mkdir(copy, 0o755)
-        shutil.copy(path, copy)
-        shutil.copytree(os.path.join(bleytest.BUILD, "modules"), os.path.join(copy, "modules"))
-    return os.path.join(copy, "bley")
 
 
 def give_to_nobody(test):
@@ -56,7 +32,7 @@ def socket_activate(test, listen, conf, inetd=True):
     """systemd-socket-activate: the connection is standard input and output, or file descriptor 3."""
     program = test.need("systemd-socket-activate")
     passed = [word for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ for word in ("-E", name)]
-    command = [program, "-l", listen, "--accept", *(["--inetd"] if inetd else []), *passed, bley_for_all(test), "-c", conf]
+    command = [program, "-l", listen, "--accept", *(["--inetd"] if inetd else []), *passed, bleytest.bley_for_all(test), "-c", conf]
     process = test.start(command)
     if listen.startswith("/"):
         test.wait_until(lambda: unix_listens(listen), f"a listener on {listen}")
@@ -82,7 +58,7 @@ def xinetd(test, conf):
     port = bleytest.free_port()
     with open(os.path.join(bleytest.BUILD, "data", "xinetd", "bley"), encoding="utf-8") as stream:
         text = stream.read()
-    for name, value in (("port", port), ("user", NOBODY), ("group", "nogroup"), ("server", bley_for_all(test))):
+    for name, value in (("port", port), ("user", NOBODY), ("group", "nogroup"), ("server", bleytest.bley_for_all(test))):
         text = setting(text, name, value)
     text = setting(text, "umask", f"027\n\tserver_args\t= -c {conf}")
     path = test.write("xinetd.conf", text)
@@ -98,7 +74,7 @@ def openbsd_inetd(test, conf):
     test.need_root()
     port = bleytest.free_port()
     path = test.write("inetd.conf",
-                      f"127.0.0.1:{port} stream tcp nowait.10000 {NOBODY} {bley_for_all(test)} bley -c {conf}\n")
+                      f"127.0.0.1:{port} stream tcp nowait.10000 {NOBODY} {bleytest.bley_for_all(test)} bley -c {conf}\n")
     process = test.start([program, "-i", path], env=bleytest.root_environment(program))
     test.wait_for_port(port, process=process)
     return "127.0.0.1", port

@@ -205,7 +205,7 @@ class Spawn(Deliveries, bleytest.TestCase):
     """check_policy_service unix:private/bley, a service of Postfix's own."""
 
     def begin(self, conf):
-        return Postfix(self, "unix:private/bley", services=SPAWN.format(bley=supervise.bley_for_all(self), conf=conf),
+        return Postfix(self, "unix:private/bley", services=SPAWN.format(bley=bleytest.bley_for_all(self), conf=conf),
                        settings="bley_time_limit = 3600s\n")
 
 
