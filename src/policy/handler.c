@@ -254,6 +254,8 @@ int handler_serve(struct handler *h, int in, int out)
 	served_fd = in;
 	status = run(h);
 	served_fd = -1;
+	/* The peer need not wait for what follows. Does nothing where this is no socket. */
+	shutdown(out, SHUT_RDWR);
 	flush_rows(h);
 	forget_connection(h);
 	arena_reset(&h->arena);

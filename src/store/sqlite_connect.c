@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/strbuf.h"
 #include "store/sqlite.h"
 
 /*
@@ -33,10 +34,6 @@
  */
 #define CHECKPOINT_FRAMES 1000
 #define CHECKPOINT_MARGIN 8
-/* The last process that closes would copy the whole write-ahead log back, flush it to the disk
- * twice and delete it: 0.4 ms on a good day, 20 on a bad one, for each mail where handlers come one
- * at a time. A short one is left to the next process, which reads it in some 0.1 ms. */
-#define CLOSE_FRAMES 100
 /* Pages kept in memory (KiB). Whatever another process commits empties it anyway; the kernel's
  * cache serves. */
 #define PRAGMAS \
@@ -213,61 +210,25 @@ static bool make_folder(struct store *store)
 	return made;
 }
 
-/* SQLite itself would make the file readable by all. Only a missing file is opened here: to close
- * one that is there would drop the locks that this process holds on it (fcntl(2)). */
-static bool make_file(struct store *store)
-{
-	int fd;
-
-	if (!make_folder(store))
-		return false;
-	fd = open(store->config.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-	if (fd < 0 && errno != EEXIST) {
-		snprintf(
-		    store->error, sizeof(store->error),
-		    "%s: cannot make the database (%s): its folder must be writable for the user "
-		    "that bley runs as (this is user id %u)",
-		    store->config.name, strerror(errno), (unsigned)geteuid());
-		return false;
-	}
-	if (fd >= 0) {
-		lite_give_to_folder_owner(fd, store->config.name);
-		close(fd);
-	}
-	return true;
-}
-
 void lite_disconnect(struct store *store)
 {
 	for (int i = 0; i < LITE_STATEMENTS; i++) {
 		sqlite3_finalize(store->statements[i]);
 		store->statements[i] = NULL;
 	}
-	if (store->db && store->wal_frames < CLOSE_FRAMES)
-		sqlite3_db_config(store->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-	else if (store->db && store->checkpoint_due)
+	if (store->db && store->checkpoint_due)
 		lite_checkpoint(store);
 	sqlite3_close(store->db);
 	store->db = NULL;
 }
 
-static int open_file(struct store *store)
+static enum store_result open_file(struct store *store, const char *path)
 {
 	int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-
-	sqlite3_close(store->db);
-	return sqlite3_open_v2(store->config.name, &store->db, flags, NULL);
-}
-
-static enum store_result connect_file(struct store *store)
-{
 	int rc;
 
-	/* Before SQLite looks: it would try a missing file again without the right to write, and
-	 * meet there what another process has made meanwhile. */
-	if (access(store->config.name, F_OK) && errno == ENOENT && !make_file(store))
-		return STORE_BROKEN;
-	rc = open_file(store);
+	sqlite3_close(store->db);
+	rc = sqlite3_open_v2(path, &store->db, flags, NULL);
 	if (rc)
 		return lite_result(store, rc);
 	if (sqlite3_db_readonly(store->db, "main") == 1)
@@ -278,20 +239,100 @@ static enum store_result connect_file(struct store *store)
 	return lite_result(store, rc);
 }
 
+static enum store_result cannot_make(struct store *store, int failure)
+{
+	snprintf(store->error, sizeof(store->error),
+		 "%s: cannot make the database (%s): its folder must be writable for the user "
+		 "that bley runs as (this is user id %u)",
+		 store->config.name, strerror(failure), (unsigned)geteuid());
+	return STORE_BROKEN;
+}
+
+/* SQLite itself would make the file readable by all. */
+static bool make_empty(const char *path)
+{
+	int fd;
+
+	if (unlink(path) && errno != ENOENT) /* of a process that was killed over it */
+		return false;
+	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
+	if (fd < 0)
+		return false;
+	lite_give_to_folder_owner(fd, path);
+	close(fd);
+	return true;
+}
+
+/* Gives the finished file its name. EEXIST: another process was first; that is as good. */
+static int put_in_place(const char *path, const char *name)
+{
+	int failure;
+
+	if (!link(path, name))
+		return 0;
+	failure = errno;
+	/* a file system without hard links */
+	if ((failure == EPERM || failure == EOPNOTSUPP) && access(name, F_OK) &&
+	    !rename(path, name))
+		return 0;
+	return failure;
+}
+
+/*
+ * A new database is made whole under a name of this process's own and then given its real one: many
+ * handlers may start at once with none there, and each finds either nothing or all of it.
+ */
+static enum store_result make_file(struct store *store, struct store_schema_report *report)
+{
+	struct store_schema_report done;
+	struct strbuf path = STRBUF_INIT;
+	enum store_result result;
+	int rc = 0;
+
+	if (!make_folder(store))
+		return STORE_BROKEN;
+	strbuf_addf(&path, "%s.new-%ld", store->config.name, (long)getpid());
+	if (!make_empty(path.buf)) {
+		result = cannot_make(store, errno);
+		goto out;
+	}
+	result = open_file(store, path.buf);
+	if (result == STORE_OK)
+		result = lite_schema_check(store, &done);
+	lite_disconnect(store);
+	if (result == STORE_OK)
+		rc = put_in_place(path.buf, store->config.name);
+	if (rc && rc != EEXIST)
+		result = cannot_make(store, rc);
+	unlink(path.buf);
+	if (result == STORE_OK && !rc)
+		*report = done;
+out:
+	strbuf_release(&path);
+	return result;
+}
+
 enum store_result lite_connect(struct store *store, struct store_schema_report *report)
 {
-	enum store_result result;
+	struct store_schema_report made = {.from = 0}, found;
+	enum store_result result = STORE_OK;
 
 	lite_disconnect(store);
 	store->checkpoint_due = false;
 	store->wal_frames = 0;
-	result = connect_file(store);
+	/* Before SQLite looks: it would try a missing file again without the right to write. */
+	if (access(store->config.name, F_OK) && errno == ENOENT)
+		result = make_file(store, &made);
 	if (result == STORE_OK)
-		result = lite_schema_check(store, report);
+		result = open_file(store, store->config.name);
+	if (result == STORE_OK)
+		result = lite_schema_check(store, &found);
 	if (result != STORE_OK) {
 		lite_disconnect(store);
 		return result;
 	}
+	if (report)
+		*report = made.created ? made : found;
 	store->suspect = false;
 	store->looked_us = lite_monotonic_us();
 	return STORE_OK;

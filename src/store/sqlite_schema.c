@@ -228,8 +228,7 @@ static int make_tables(struct store *store, struct store_schema_report *report)
 	return rc;
 }
 
-/* Two processes may both want to; SQLite does not always wait by itself when both hold a lock
- * already. */
+/* SQLite does not always wait by itself where others hold a lock already. */
 static int set_wal_mode(struct store *store)
 {
 	int rc;
@@ -256,10 +255,8 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 {
 	enum store_result result;
 	int64_t version;
-	int rc = set_wal_mode(store);
+	int rc = lite_exec(store, BEGIN_UPGRADE);
 
-	if (!rc)
-		rc = lite_exec(store, BEGIN_UPGRADE);
 	if (!rc)
 		rc = read_version(store, &version); /* another process may have been faster */
 	if (!rc && version == 0)
@@ -267,10 +264,13 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	result = lite_finish(store, rc);
 	if (result != STORE_OK)
 		return result;
-	if (version)
+	/* Only now: before, all that found no schema would be in one another's way. */
+	if (version == 0)
+		rc = set_wal_mode(store);
+	else
 		report->from = (int)version;
-	/* Taking over may have left a write-ahead log of the database's size. */
-	sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+	if (rc)
+		return lite_result(store, rc);
 	lite_exec(store, CACHE_FOR_WORK "PRAGMA legacy_alter_table = OFF;");
 	return check_version(store, version);
 }
