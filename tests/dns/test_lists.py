@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """DNS lists through the real handler: real name servers where they can say it, a lying one where they cannot."""
 
-import dnsnet
+import os
+
 import bleytest
+import dnsnet
 from dnsnet import REFUSED, SERVFAIL, FakeServer
 
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
@@ -291,3 +293,22 @@ class FakeServers(ListCase):
         self.assertTrue(loaded())
         self.assertEqual(handler.ask(**request), DEFER)
         self.assertEqual(len(server.queries), 1)
+
+    def test_a_waiting_connection_holds_no_sockets(self):
+        """Even where a question was left unanswered because it no longer mattered."""
+        server = FakeServer(self, lambda q: None if "silent" in q.name else self.listed(q))
+        handler = self.handler(self.conf([server], dnsbls="silent.test, a.test"))
+
+        def sockets():
+            folder = f"/proc/{handler.process.pid}/fd"
+            links = [os.readlink(os.path.join(folder, fd)) for fd in ("0", "1")]
+            for fd in os.listdir(folder):
+                try:
+                    link = os.readlink(os.path.join(folder, fd))
+                except FileNotFoundError:
+                    continue
+                if link.startswith("socket:") and link not in links:
+                    yield link
+        for _ in range(2):
+            self.assertEqual(handler.ask(**self.request()), DEFER)
+            self.wait_until(lambda: not list(sockets()), "the end of the DNS sockets")
