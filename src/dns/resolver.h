@@ -9,21 +9,21 @@
 struct arena;
 
 /*
- * The one seam to DNS: questions asked together, answers as they come, one deadline for all of a request's.
- * In life ldns stands behind it (module `resolver_ldns`), in unit tests a fixed zone. Nothing else reads
- * /etc/resolv.conf or sends a query.
+ * The one seam to DNS: questions asked together, answers as they come, one deadline for all of a
+ * request's. In life ldns stands behind it (module `resolver_ldns`), in unit tests a fixed zone.
+ * Nothing else reads /etc/resolv.conf or sends a query.
  */
 
 enum dns_type { DNS_A = 1, DNS_PTR = 12, DNS_MX = 15, DNS_TXT = 16, DNS_AAAA = 28 };
 
 enum dns_status {
-	DNS_PENDING,  /* asked, not answered yet */
-	DNS_OK,       /* at least one record of the type, CNAMEs followed */
+	DNS_PENDING, /* asked, not answered yet */
+	DNS_OK,	     /* at least one record of the type, CNAMEs followed */
 	DNS_NXDOMAIN,
 	DNS_NODATA,   /* the name exists, without such a record */
 	DNS_SERVFAIL, /* also any other error code, and answers that cannot be read */
 	DNS_REFUSED,
-	DNS_TIMEOUT   /* silence until the deadline or from every server */
+	DNS_TIMEOUT /* silence until the deadline or from every server */
 };
 
 struct dns_record {
@@ -36,7 +36,8 @@ struct dns_record {
 
 /* Filled by the asker down to `type`, by the resolver from there. */
 struct dns_question {
-	const char *name; /* text form, with or without a final dot; labels may hold escaped bytes (\046) */
+	const char *
+	    name; /* text form, with or without a final dot; labels may hold escaped bytes (\046) */
 	enum dns_type type;
 	enum dns_status status;
 	const struct dns_record *records;
@@ -49,25 +50,28 @@ struct resolver {
 };
 
 struct resolver_ops {
-	/* Begins a request's DNS work; whatever was pending before is forgotten. Records and copies live in the arena.
-	 * timeout_ms 0: nothing is asked until the next begin(), and no socket stays open. */
+	/* Begins a request's DNS work; whatever was pending before is forgotten. Records and copies
+	 * live in the arena. timeout_ms 0: nothing is asked until the next begin(), and no socket
+	 * stays open. */
 	void (*begin)(struct resolver *r, struct arena *arena, int64_t timeout_ms);
 
 	/*
-	 * Asks. The question stays the asker's, must live until the next begin() and not be changed while pending.
-	 * A name that cannot be asked (label over 63, name over 255 octets, empty label) is DNS_NXDOMAIN at once.
-	 * The same name and type asked twice in one request goes out once: both get the answer.
+	 * Asks. The question stays the asker's, must live until the next begin() and not be changed
+	 * while pending. A name that cannot be asked (label over 63, name over 255 octets, empty
+	 * label) is DNS_NXDOMAIN at once. The same name and type asked twice in one request goes
+	 * out once: both get the answer.
 	 */
 	void (*ask)(struct resolver *r, struct dns_question *q);
 
 	/*
-	 * Waits for the next question that gets its answer and returns it, in the order of answers, each exactly once;
-	 * at the deadline those still pending come out as DNS_TIMEOUT. NULL when none is left.
+	 * Waits for the next question that gets its answer and returns it, in the order of answers,
+	 * each exactly once; at the deadline those still pending come out as DNS_TIMEOUT. NULL when
+	 * none is left.
 	 */
 	struct dns_question *(*next)(struct resolver *r);
 
-	/* Waits until this one question is answered or the deadline; it does not come out of next() any more, others
-	 * answered meanwhile still do. */
+	/* Waits until this one question is answered or the deadline; it does not come out of next()
+	 * any more, others answered meanwhile still do. */
 	void (*wait)(struct resolver *r, struct dns_question *q);
 
 	/* Queries sent since the resolver was made (packets, retransmissions included). */
@@ -77,7 +81,8 @@ struct resolver_ops {
 };
 
 struct resolver_config {
-	/* `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]:PORT`; count 0: the name servers of /etc/resolv.conf */
+	/* `ADDRESS`, `ADDRESS:PORT`, `[ADDRESS]:PORT`; count 0: the name servers of
+	 * /etc/resolv.conf */
 	const char *const *servers;
 	size_t count;
 };

@@ -249,7 +249,8 @@ bool session_decide(struct session *s, const struct request *request, struct are
 	decided = run_steps(s, request, &check, &d);
 	for (const struct check_note *note = check.notes; note; note = note->next)
 		s->complain(s->context, LOG_LEVEL_WARNING, note->key, note->text);
-	/* Questions that no longer mattered are forgotten: a connection that waits holds no sockets. */
+	/* Questions that no longer mattered are forgotten: a connection that waits holds no
+	 * sockets. */
 	if (check.resolver)
 		check.resolver->ops->begin(check.resolver, arena, 0);
 	if (decided)

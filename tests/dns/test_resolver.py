@@ -392,6 +392,12 @@ class Truncated(ResolverCase):
             a = self.ask("x.test", servers=[self.truncating(lambda q, g=garbage: q.send(g))])
             self.assertEqual(a.status("x.test"), "SERVFAIL")
 
+    def test_forged(self):
+        question = dnsnet.name_wire("y.test") + b"\0\1\0\1"
+        for options in (lambda q: {"id": q.id ^ 1}, lambda q: {"question": question}, lambda q: {"flags": 0x0180}):
+            server = self.truncating(lambda q, o=options: q.reply((None, "A", "203.0.113.1"), **o(q)))
+            self.assertEqual(self.ask("x.test", servers=[server]).status("x.test"), "SERVFAIL")
+
     def test_never_answers(self):
         a = self.ask("x.test", servers=[self.truncating(lambda q: "keep")], timeout=SHORT)
         self.assertEqual(a.status("x.test"), "TIMEOUT")
