@@ -599,6 +599,10 @@ class Together(FaultCase):
     HANDLERS = 10
     REQUESTS = 100
 
+    def setUp(self):
+        super().setUp()
+        self.write_conf(cache_valid=0, db_timeout=30)
+
     def in_parallel(self, work):
         """Runs work(handler, number) for each of so many handlers, all at the same time."""
         handlers = [self.handler() for _ in range(self.HANDLERS)]
@@ -647,7 +651,7 @@ class Together(FaultCase):
         self.assertEqual(self.rows("SELECT count(*) FROM bley_log"), [(self.HANDLERS,)])
 
     def test_ten_handlers_and_the_cache(self):
-        self.write_conf(cache_valid=3600)
+        self.write_conf(cache_valid=3600, db_timeout=30)
         first = self.handler()
         self.assertEqual(first.ask_suspicious(), DEFER)
         self.assertEqual(first.finish(), 0)

@@ -41,14 +41,18 @@ class Deliveries:
         with self.postfix.session(**client) as session:
             return session.try_to_send(sender, recipients)
 
+    def logs(self):
+        """The ends of bley's log and of Postfix's."""
+        return "\n".join(self.log_lines()[-30:] + self.postfix.log()[-30:])
+
     def assert_greylisted(self, answers, *recipients, cached=False):
         for recipient in recipients:
             text = GREYLISTED.format(recipient) + (" (cached result)" if cached else "")
-            self.assertEqual(answers[recipient], (450, text), "\n".join(self.postfix.log()))
+            self.assertEqual(answers[recipient], (450, text), self.logs())
 
     def assert_taken(self, answers, *recipients):
         for recipient in recipients:
-            self.assertEqual(answers[recipient][0], 250, f"{answers}\n" + "\n".join(self.postfix.log()))
+            self.assertEqual(answers[recipient][0], 250, f"{answers}\n{self.logs()}")
 
     def test_three_deliveries(self):
         """Deferred, too early, delivered with one header."""
@@ -152,7 +156,7 @@ class Deliveries:
 
     def test_a_hundred_sessions_at_once(self):
         """Clean and suspicious clients, all open together; each recipient gets the answer that is its own."""
-        self.serve()
+        self.serve(db_timeout=30)
         count = 100
         together = threading.Barrier(count)
         wrong = []

@@ -74,7 +74,7 @@ class Conversations:
 
     def test_a_burst_of_connections(self):
         """As when Postfix starts its hundred smtpd processes at once."""
-        address = self.serve()
+        address = self.serve(db_timeout=30)
         count = 100
         clients = [self.client(address) for _ in range(count)]
         wrong = []
