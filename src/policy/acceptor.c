@@ -444,6 +444,9 @@ int acceptor_run(const struct settings_options *options, struct conf *conf, cons
 	set_up(&a, conf);
 	tell_systemd(&a, "READY=1");
 	accept_forever(&a);
+	if (!told_to_stop)
+		log_message(LOG_LEVEL_INFO, "no connection for %lld s: ends until the next one comes",
+			    (long long)a.conf->idle_exit);
 	stop_children(&a);
 	tear_down(&a);
 	free(a.pids);

@@ -28,19 +28,43 @@ def unix_listens(path):
     return False
 
 
-def socket_activate(test, listen, conf, inetd=True):
-    """systemd-socket-activate: the connection is standard input and output, or file descriptor 3."""
+def start_socket_activate(test, listens, conf, options):
+    """Returns the process, and the address of each listener as a client wants it."""
     program = test.need("systemd-socket-activate")
     passed = [word for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ for word in ("-E", name)]
-    command = [program, "-l", listen, "--accept", *(["--inetd"] if inetd else []), *passed, bleytest.bley_for_all(test), "-c", conf]
+    command = [program, *(word for listen in listens for word in ("-l", listen)), *options, *passed,
+               bleytest.bley_for_all(test), "-c", conf]
     process = test.start(command)
-    if listen.startswith("/"):
-        test.wait_until(lambda: unix_listens(listen), f"a listener on {listen}")
-        os.chmod(listen, 0o666)
-        return listen
-    port = int(listen.rpartition(":")[2])
-    test.wait_for_port(port, process=process)
-    return "127.0.0.1", port
+    addresses = []
+    for listen in listens:
+        if listen.startswith("/"):
+            test.wait_until(lambda path=listen: unix_listens(path), f"a listener on {listen}")
+            os.chmod(listen, 0o666)
+            addresses.append(listen)
+        else:
+            port = int(listen.rpartition(":")[2])
+            test.wait_until(lambda number=port: tcp_listens(number), f"a listener on port {port}")
+            addresses.append(("127.0.0.1", port))
+    return process, addresses
+
+
+def tcp_listens(port):
+    """Whether a socket listens there (proc_net_tcp: state 0A), without connecting: a connection would start bley."""
+    with open("/proc/self/net/tcp", encoding="ascii") as stream:
+        for fields in map(str.split, stream):
+            if fields[1].endswith(f":{port:04X}") and fields[3] == "0A":
+                return True
+    return False
+
+
+def socket_activate(test, listen, conf, inetd=True):
+    """systemd-socket-activate: the connection is standard input and output, or file descriptor 3."""
+    return start_socket_activate(test, [listen], conf, ["--accept", *(["--inetd"] if inetd else [])])[1][0]
+
+
+def warm(test, listens, conf):
+    """systemd-socket-activate hands the listening sockets over, and becomes bley with the first connection."""
+    return start_socket_activate(test, listens, conf, [])
 
 
 def setting(text, name, value):
@@ -68,13 +92,13 @@ def xinetd(test, conf):
     return "127.0.0.1", port
 
 
-def openbsd_inetd(test, conf):
-    """openbsd-inetd; it stands beside xinetd only when unpacked, as bootstrap does."""
+def openbsd_inetd(test, conf, wait="nowait.10000"):
+    """openbsd-inetd; it stands beside xinetd only when unpacked, as bootstrap does. wait="wait": warm mode."""
     program = test.need("inetd")
     test.need_root()
     port = bleytest.free_port()
     path = test.write("inetd.conf",
-                      f"127.0.0.1:{port} stream tcp nowait.10000 {NOBODY} {bleytest.bley_for_all(test)} bley -c {conf}\n")
+                      f"127.0.0.1:{port} stream tcp {wait} {NOBODY} {bleytest.bley_for_all(test)} bley -c {conf}\n")
     process = test.start([program, "-i", path], env=bleytest.root_environment(program))
     test.wait_for_port(port, process=process)
     return "127.0.0.1", port
