@@ -10,6 +10,7 @@
 #include "conf/dnsl_name.h"
 #include "dns/resolver.h"
 
+#define DNSL_GRACE_MS 50    /* for answers that only the log's scores want */
 #define DNSL_NOTE_ALL "dns" /* the key of notes that are about no list in particular */
 
 /* The lists of one kind, and how they stand against their threshold. */
@@ -19,6 +20,7 @@ struct dnsl_kind {
 	int64_t threshold;
 	bool white;
 	int64_t score;
+	size_t open;	   /* entries that have not answered */
 	int64_t up, down;  /* what those that have not answered may still add and take away */
 	const char *hits;  /* for people; NULL: none */
 	size_t unanswered; /* at the end: asked and failed */
@@ -167,6 +169,7 @@ static void dnsl_note_failures(struct check *check, const struct dnsl_item *firs
 /* Takes an entry's weight out of what is open. */
 static void dnsl_settle(const struct dnsl_item *item)
 {
+	item->kind->open--;
 	if (item->entry->weight > 0)
 		item->kind->up -= item->entry->weight;
 	else
@@ -200,6 +203,20 @@ static bool dnsl_decided(const struct dnsl_kind *white, const struct dnsl_kind *
 	       (dnsl_missed(white) && (dnsl_reached(black) || dnsl_missed(black)));
 }
 
+/*
+ * Whether a further answer is of use. Where no threshold can be reached any more the outcome is
+ * certain, but the scores still go into the log: answers that are nearly there are taken in, and
+ * nobody waits for a list that is slow or dead.
+ */
+static bool dnsl_wants_more(const struct dnsl_kind *white, const struct dnsl_kind *black,
+			    bool *decided)
+{
+	*decided = dnsl_decided(white, black);
+	if (!*decided)
+		return true;
+	return !dnsl_reached(white) && !dnsl_reached(black) && white->open + black->open > 0;
+}
+
 static struct dnsl_item *dnsl_ask(struct check *check, struct dnsl_item *item,
 				  struct dnsl_kind *kind)
 {
@@ -214,6 +231,7 @@ static struct dnsl_item *dnsl_ask(struct check *check, struct dnsl_item *item,
 		*item = (struct dnsl_item){.kind = kind, .entry = entry};
 		item->question.type = DNS_A;
 		item->question.name = arena_printf(check->arena, "%s.%s", reverse, entry->zone);
+		kind->open++;
 		if (entry->weight > 0)
 			kind->up += entry->weight;
 		else
@@ -255,12 +273,14 @@ static void dnsl_run(struct check *check, bool prefetch_spf, struct dnsl_kind *w
 	size_t most = white->entries->count + black->entries->count;
 	struct dnsl_item *items = arena_alloc(check->arena, most * sizeof(*items)), *end;
 	struct dns_question *q;
+	bool decided;
 
 	end = dnsl_ask(check, items, white);
 	end = dnsl_ask(check, end, black);
 	if (prefetch_spf)
 		dnsl_prefetch_spf(check);
-	while (!dnsl_decided(white, black) && (q = check->resolver->ops->next(check->resolver))) {
+	while (dnsl_wants_more(white, black, &decided) &&
+	       (q = check->resolver->ops->next(check->resolver, decided ? DNSL_GRACE_MS : -1))) {
 		struct dnsl_item *item = dnsl_find(items, end, q);
 
 		if (item)

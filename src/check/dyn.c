@@ -3,16 +3,15 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/regex.h"
 #include "check/check.h"
-#include "check/regex.h"
 #include "conf/conf.h"
 
 /* The two expressions, compiled when first needed and kept for as long as the configuration says
- * the same. */
+ * the same. That they compile has been seen to when it was read. */
 struct names {
 	const char *key;     /* of the configuration */
 	char *pattern;	     /* what `regex` was made from */
-	char *error;	     /* why it does not compile, or NULL; then `regex` is the default's */
 	struct regex *regex; /* NULL: matches nothing */
 };
 
@@ -23,16 +22,7 @@ static void names_release(struct names *names)
 {
 	regex_free(names->regex);
 	free(names->pattern);
-	free(names->error);
 	*names = (struct names){.key = names->key};
-}
-
-static const char *default_pattern(const char *key)
-{
-	for (size_t i = 0; i < conf_key_count; i++)
-		if (!strcmp(conf_keys[i].name, key))
-			return conf_keys[i].fallback;
-	return "";
 }
 
 static void names_compile(struct names *names, const char *pattern)
@@ -43,14 +33,9 @@ static void names_compile(struct names *names, const char *pattern)
 		return;
 	names_release(names);
 	names->pattern = mem_strdup(pattern);
-	if (!*pattern)
-		return; /* as an expression it would match every name; people mean none */
-	names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
-	if (names->regex)
-		return;
-	names->error = mem_strdup(error);
-	pattern = default_pattern(names->key);
-	names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
+	/* As an expression an empty one would match every name; people mean none. */
+	if (*pattern)
+		names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
 }
 
 static bool names_match(struct check *check, struct names *names, const char *pattern)
@@ -58,10 +43,6 @@ static bool names_match(struct check *check, struct names *names, const char *pa
 	enum regex_result result;
 
 	names_compile(names, pattern);
-	if (names->error)
-		check_note(check, names->key,
-			   "%s: the expression does not compile (%s); the default is used",
-			   names->key, names->error);
 	if (!names->regex)
 		return false;
 	result = regex_search(names->regex, check->subject->client_name);

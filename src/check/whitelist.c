@@ -13,8 +13,8 @@
 #include "base/arena.h"
 #include "base/ipaddr.h"
 #include "base/mem.h"
+#include "base/regex.h"
 #include "base/text.h"
-#include "check/regex.h"
 
 #define FILE_MOST ((size_t)16 * 1024 * 1024)
 #define READ_STEP ((size_t)16384)

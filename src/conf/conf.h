@@ -24,7 +24,7 @@ enum conf_type {
 	CONF_FILE,     /* a file name; relative ones are relative to the configuration file */
 	CONF_LIST,     /* words separated by commas or white space */
 	CONF_DNSL,     /* DNS lists (dnsl_entry.h) */
-	CONF_REGEX     /* an expression, PCRE2; compiled where it is used */
+	CONF_REGEX     /* an expression, PCRE2; known to compile */
 };
 
 struct conf_list {

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/regex.h"
 #include "base/text.h"
 
 /* An answer ends up in one line of SMTP (RFC 5321 section 4.5.3.1.5: 512 bytes), a header in one
@@ -64,6 +65,8 @@ const char *conf_value_allowed(struct arena *arena, const struct conf_key *key)
 		       "or a code 4xx, and a text";
 	case CONF_HEADER:
 		return "`Name: text`, or nothing";
+	case CONF_REGEX:
+		return "an expression (pcre2pattern(3))";
 	case CONF_DNSL:
 		return "a list of zone, zone=filter, zone*weight or zone=filter*weight";
 	default:
@@ -259,6 +262,20 @@ static const char *read_dnsl(struct conf *conf, const char *text, struct dnsl_en
 	return wrong;
 }
 
+/* What keeps an expression from being compiled, in the arena. The default is known to be good: to
+ * compile it for nothing in each process would cost more than reading the whole file. */
+static const char *check_regex(struct arena *arena, const struct conf_key *key, const char *text)
+{
+	struct regex *regex;
+	char error[256];
+
+	if (!strcmp(text, key->fallback))
+		return NULL;
+	regex = regex_compile(text, strlen(text), error, sizeof(error));
+	regex_free(regex);
+	return regex ? NULL : arena_printf(arena, "does not compile (%s)", error);
+}
+
 /* An expression or a text, in the arena. */
 static const char *read_text(struct conf *conf, const struct conf_key *key, const char *text,
 			     const char **out)
@@ -267,6 +284,8 @@ static const char *read_text(struct conf *conf, const struct conf_key *key, cons
 
 	if (key->type == CONF_HEADER)
 		wrong = check_header(&conf->arena, text);
+	else if (key->type == CONF_REGEX)
+		wrong = check_regex(&conf->arena, key, text);
 	else if (key->type == CONF_REPLY && strlen(text) > REPLY_MOST)
 		wrong = arena_printf(&conf->arena, "longer than %d bytes", REPLY_MOST);
 	if (!wrong)

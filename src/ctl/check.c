@@ -3,12 +3,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "check/regex.h"
 #include "check/whitelist.h"
 #include "ctl/ctl.h"
 #include "store/store.h"
-
-#define ERROR_SIZE 256
 
 /* One part of the check, and whether anything in it is wrong. */
 static bool report(const char *part, bool right, const char *detail)
@@ -17,38 +14,11 @@ static bool report(const char *part, bool right, const char *detail)
 	return right;
 }
 
-/* Expressions are compiled where they are used, so the parser has not looked at them. */
-static bool check_expressions(const struct conf *conf)
-{
-	bool right = true;
-
-	for (const struct conf_key *key = conf_keys; key < conf_keys + conf_key_count; key++) {
-		char error[ERROR_SIZE];
-		struct regex *regex;
-		const char *pattern;
-
-		if (key->type != CONF_REGEX)
-			continue;
-		pattern = *(const char *const *)(const void *)((const char *)conf + key->offset);
-		regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
-		if (!regex) {
-			ctl_complain("error: %s:%u: %s: %s", conf->file,
-				     conf->lines[key - conf_keys], key->name, error);
-			right = false;
-		}
-		regex_free(regex);
-	}
-	return right;
-}
-
 static bool check_settings(struct ctl *ctl)
 {
 	const struct conf *conf = ctl_conf(ctl);
-	bool right = conf && !conf->errors;
 
-	if (conf && !check_expressions(conf))
-		right = false;
-	return report("configuration", right, ctl->conf.file);
+	return report("configuration", conf && !conf->errors, ctl->conf.file);
 }
 
 static void complain(void *context, const char *file, unsigned line, const char *message)

@@ -66,9 +66,9 @@ struct resolver_ops {
 	/*
 	 * Waits for the next question that gets its answer and returns it, in the order of answers,
 	 * each exactly once; at the deadline those still pending come out as DNS_TIMEOUT. NULL when
-	 * none is left.
+	 * none is left, or none was answered within patience_ms (negative: as long as it takes).
 	 */
-	struct dns_question *(*next)(struct resolver *r);
+	struct dns_question *(*next)(struct resolver *r, int64_t patience_ms);
 
 	/* Waits until this one question is answered or the deadline; it does not come out of next()
 	 * any more, others answered meanwhile still do. */

@@ -397,9 +397,9 @@ static void resolver_close(struct ldns_resolver *r)
 }
 
 /* Milliseconds until something is due, rounded up. */
-static int resolver_wait_ms(const struct ldns_resolver *r)
+static int resolver_wait_ms(const struct ldns_resolver *r, int64_t until_us)
 {
-	int64_t due = r->deadline_us, left;
+	int64_t due = until_us < r->deadline_us ? until_us : r->deadline_us, left;
 
 	for (const struct lookup *l = r->lookups; l; l = l->next)
 		if (!l->done && l->resend_us < due)
@@ -434,14 +434,14 @@ static void resolver_watch(const struct ldns_resolver *r, struct watch *w)
 	}
 }
 
-/* One round: waits until something comes or is due, and deals with it. */
-static void resolver_pump(struct ldns_resolver *r)
+/* One round: waits until something comes or is due, no longer than until_us, and deals with it. */
+static void resolver_pump(struct ldns_resolver *r, int64_t until_us)
 {
 	struct watch w;
 	int ready;
 
 	resolver_watch(r, &w);
-	ready = poll(w.fds, (nfds_t)(w.sockets + w.streams), resolver_wait_ms(r));
+	ready = poll(w.fds, (nfds_t)(w.sockets + w.streams), resolver_wait_ms(r, until_us));
 	for (size_t i = 0; ready > 0 && i < w.sockets; i++)
 		if (w.fds[i].revents)
 			resolver_receive(r, w.servers[i]);
@@ -589,13 +589,17 @@ static void ldns_ask(struct resolver *base, struct dns_question *q)
 		lookup_send(r, l, r->first);
 }
 
-static struct dns_question *ldns_next(struct resolver *base)
+static struct dns_question *ldns_next(struct resolver *base, int64_t patience_ms)
 {
 	struct ldns_resolver *r = resolver_of(base);
+	int64_t until_us = patience_ms < 0 ? r->deadline_us : resolver_now() + patience_ms * 1000;
 	struct asker *asker;
 
-	while (!r->ready && r->pending > 0)
-		resolver_pump(r);
+	while (!r->ready && r->pending > 0) {
+		resolver_pump(r, until_us);
+		if (patience_ms >= 0 && resolver_now() >= until_us)
+			break;
+	}
 	asker = r->ready;
 	if (!asker)
 		return NULL;
@@ -610,7 +614,7 @@ static void ldns_wait(struct resolver *base, struct dns_question *q)
 	struct ldns_resolver *r = resolver_of(base);
 
 	while (q->status == DNS_PENDING && r->pending > 0)
-		resolver_pump(r);
+		resolver_pump(r, r->deadline_us);
 	for (struct asker **at = &r->ready; *at; at = &(*at)->next) {
 		if ((*at)->question != q)
 			continue;

@@ -100,7 +100,7 @@ static void ask_round(struct resolver *r, int64_t timeout_ms, char **words, int 
 		questions[i].name = words[2 * i + 1];
 		r->ops->ask(r, &questions[i]);
 	}
-	while ((q = r->ops->next(r)))
+	while ((q = r->ops->next(r, -1)))
 		ask_print(q);
 	printf("sent %lu\n", r->ops->sent(r));
 	fflush(stdout);

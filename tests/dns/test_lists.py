@@ -108,8 +108,8 @@ class RealServers(ListCase):
             ({"dnsbls": "bl2.test*2, bl4.test*-1", "dnsbl_threshold": 2}, "DUNNO", 0, 1),
             ({"dnsbls": "bl2.test*3, bl4.test*-1", "dnsbl_threshold": 3}, "DUNNO", 0, 2),
             # out of reach: not waited for, so there is no score
-            ({"dnsbls": "bl2.test", "dnsbl_threshold": 2}, "DUNNO", 0, 0),
-            ({"dnsbls": "both.test*2", "dnsbl_threshold": 3}, "DUNNO", 0, 0),
+            ({"dnsbls": "bl2.test", "dnsbl_threshold": 2}, "DUNNO", 0, 1),
+            ({"dnsbls": "both.test*2", "dnsbl_threshold": 3}, "DUNNO", 0, 2),
             ({"dnsbls": "bl2.test", "dnsbl_threshold": 0}, "DUNNO", 0, 0),
             ({"dnswls": "trusted.test", "dnswl_threshold": 0, "dnsbls": "bl2.test"}, DEFER, 0, 1),
             ({"dnswls": "trusted.test*2", "dnswl_threshold": 2, "dnsbls": "bl2.test"}, "DUNNO", 2, 0),

@@ -122,23 +122,6 @@ static void the_configuration_sets_both(void **state)
 	check_release();
 }
 
-static void a_broken_expression_gives_way_to_the_default(void **state)
-{
-	struct check_note *notes;
-	(void)state;
-
-	assert_int_equal(score_with("(", "bad", "mail.bad.example", &notes), 0);
-	assert_string_equal(notes->key, "static_names");
-	assert_non_null(strstr(notes->text, "does not compile"));
-	assert_int_equal(score_with("good", "[", "dsl.example", &notes), 1);
-	assert_string_equal(notes->key, "dynamic_names");
-	/* said each time; who logs it says it once */
-	assert_int_equal(score_with("good", "[", "dsl.example", &notes), 1);
-	assert_string_equal(notes->key, "dynamic_names");
-	assert_null(notes->next);
-	check_release();
-}
-
 static void a_catastrophic_expression_is_given_up(void **state)
 {
 	struct check_note *notes;
@@ -165,7 +148,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_word_of_the_defaults),
 	    cmocka_unit_test(the_configuration_sets_both),
-	    cmocka_unit_test(a_broken_expression_gives_way_to_the_default),
 	    cmocka_unit_test(a_catastrophic_expression_is_given_up),
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "check/regex.h"
+#include "base/regex.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -248,7 +248,7 @@ static void zone_ask(struct resolver *r, struct dns_question *q)
 	}
 }
 
-static struct dns_question *zone_next(struct resolver *r)
+static struct dns_question *zone_next(struct resolver *r, int64_t patience_ms)
 {
 	struct zone *zone = zone_of(r);
 	struct zone_question *soonest = NULL;
@@ -261,6 +261,10 @@ static struct dns_question *zone_next(struct resolver *r)
 	}
 	if (!soonest)
 		return NULL;
+	if (patience_ms >= 0 && soonest->due_ms > zone->now_ms + patience_ms) {
+		zone->now_ms += patience_ms;
+		return NULL;
+	}
 	if (soonest->due_ms > zone->now_ms)
 		zone->now_ms = soonest->due_ms < zone->deadline_ms ? soonest->due_ms
 								   : zone->deadline_ms;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#ifndef BLEY_CHECK_REGEX_H
-#define BLEY_CHECK_REGEX_H
+#ifndef BLEY_BASE_REGEX_H
+#define BLEY_BASE_REGEX_H
 
 #include <stddef.h>
 
