@@ -28,12 +28,12 @@ def unix_listens(path):
     return False
 
 
-def start_socket_activate(test, listens, conf, options):
-    """Returns the process, and the address of each listener as a client wants it."""
-    program = test.need("systemd-socket-activate")
+def start_socket_activate(test, listens, conf, options, program=None, args=()):
+    """Returns the process, and the address of each listener as a client wants it. program: another than bley."""
+    activate = test.need("systemd-socket-activate")
     passed = [word for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ for word in ("-E", name)]
-    command = [program, *(word for listen in listens for word in ("-l", listen)), *options, *passed,
-               bleytest.bley_for_all(test), "-c", conf]
+    command = [activate, *(word for listen in listens for word in ("-l", listen)), *options, *passed,
+               *([program, *args] if program else [bleytest.bley_for_all(test), "-c", conf])]
     process = test.start(command)
     addresses = []
     for listen in listens:
@@ -75,16 +75,18 @@ def setting(text, name, value):
     return changed
 
 
-def xinetd(test, conf):
-    """xinetd with the file that we ship; only port, user and program are the test's."""
+def xinetd(test, conf, program=None):
+    """xinetd with the file that we ship; only port, user and program are the test's. program: another than bley."""
+    server = program or bleytest.bley_for_all(test)
     program = test.need("xinetd")
     test.need_root()
     port = bleytest.free_port()
     with open(os.path.join(bleytest.BUILD, "data", "xinetd", "bley"), encoding="utf-8") as stream:
         text = stream.read()
-    for name, value in (("port", port), ("user", NOBODY), ("group", "nogroup"), ("server", bleytest.bley_for_all(test))):
+    for name, value in (("port", port), ("user", NOBODY), ("group", "nogroup"), ("server", server)):
         text = setting(text, name, value)
-    text = setting(text, "umask", f"027\n\tserver_args\t= -c {conf}")
+    if conf:
+        text = setting(text, "umask", f"027\n\tserver_args\t= -c {conf}")
     path = test.write("xinetd.conf", text)
     process = test.start([program, "-dontfork", "-f", path, "-pidfile", test.path("xinetd.pid"), "-filelog",
                           test.path("xinetd.log")])
