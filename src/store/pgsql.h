@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_STORE_PGSQL_H
+#define BLEY_STORE_PGSQL_H
+
+/* What the files of the module store_pgsql share. */
+
+#include <libpq-fe.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/store.h"
+
+#define PG_ERROR_SIZE 600
+#define PG_NOW "(clock_timestamp() AT TIME ZONE 'UTC')" /* the columns hold UTC without a zone */
+
+struct store {
+	struct store_config config;
+	PGconn *conn;		  /* NULL: not connected */
+	int64_t deadline_us;	  /* monotonic: of the operation in hand */
+	int64_t refused_until_us; /* no new connection before, as the last one failed */
+	char sqlstate[6];	  /* of the last failure, or empty */
+	char error[PG_ERROR_SIZE];
+};
+
+/* A statement with bound parameters, as text; NULL is NULL. */
+struct pg_call {
+	const char *sql;
+	int count;
+	const char *const *values;
+};
+
+/* pgsql_connect.c */
+int64_t pg_clock_us(void);
+
+/* Gives the operation that begins now its time. */
+void pg_begin(struct store *store);
+
+enum store_result pg_connect(struct store *store);
+void pg_disconnect(struct store *store);
+
+/*
+ * Runs one statement in one round trip, unnamed, so that it works behind a pooler in transaction
+ * mode. A connection that has died meanwhile is made anew once; what the server asks to be tried
+ * again is, until the deadline. On STORE_OK *out is the caller's (PQclear()).
+ */
+enum store_result pg_run(struct store *store, const struct pg_call *call, PGresult **out);
+
+/* Runs one statement on the connection as it is; for transactions, which must not be carried over
+ * to a new one. */
+enum store_result pg_run_here(struct store *store, const struct pg_call *call, PGresult **out);
+
+/* The SQLSTATE of the last failure is this one. */
+bool pg_failed_with(const struct store *store, const char *sqlstate);
+
+/* pgsql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
+enum store_result pg_schema_check(struct store *store, struct store_schema_report *report);
+
+/* pgsql_purge.c */
+enum store_result pg_purge(struct store *store, struct store_purge *purge);
+
+#endif

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/pgsql.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+#define US_PER_S INT64_C(1000000)
+#define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
+#define RETRY_PAUSE_NS 2000000
+#define SOCKET_FILE "/.s.PGSQL."
+
+int64_t pg_clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+void pg_begin(struct store *store)
+{
+	store->deadline_us = pg_clock_us() + (int64_t)store->config.timeout_ms * 1000;
+}
+
+bool pg_failed_with(const struct store *store, const char *sqlstate)
+{
+	return !strcmp(store->sqlstate, sqlstate);
+}
+
+/* Waits until the socket is ready for `events`. False at the deadline. */
+static bool wait_socket(struct store *store, short events)
+{
+	struct pollfd pfd = {.fd = PQsocket(store->conn), .events = events};
+	int64_t left_ms;
+	int n;
+
+	do {
+		left_ms = (store->deadline_us - pg_clock_us() + 999) / 1000;
+		if (left_ms <= 0)
+			return false;
+		n = poll(&pfd, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+	} while (n < 0 && errno == EINTR);
+	return n > 0;
+}
+
+/* The first line of what the library says, with where the server is and what to do. */
+static void describe(struct store *store, const char *message, const char *advice)
+{
+	int len = (int)strcspn(message, "\n");
+
+	snprintf(store->error, sizeof(store->error), "PostgreSQL database %s at %s: %.*s%s",
+		 store->config.name, *store->config.host ? store->config.host : "the default host",
+		 len, message, advice);
+}
+
+static const char *advice_of(const char *sqlstate)
+{
+	if (!strncmp(sqlstate, "28", 2)) /* invalid authorization */
+		return ": check dbuser and dbpass, and the server's pg_hba.conf";
+	if (!strcmp(sqlstate, "3D000"))
+		return ": make it (CREATE DATABASE), or mend dbname";
+	if (!strcmp(sqlstate, "42501"))
+		return ": grant dbuser its rights on bley's tables";
+	if (!strcmp(sqlstate, "25006"))
+		return ": bley needs the primary server, this one is read-only";
+	if (!strncmp(sqlstate, "53", 2))
+		return ": the server lacks room, memory or connections";
+	return "";
+}
+
+/* Soft: what may work when tried again, soon or on another connection. */
+static bool is_soft(const char *sqlstate)
+{
+	static const char *const classes[] = {"08", "40", "57", "53"};
+
+	if (!strcmp(sqlstate, "55P03") || !strcmp(sqlstate, "25006"))
+		return true;
+	for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
+		if (!strncmp(sqlstate, classes[i], 2))
+			return strcmp(sqlstate, "53100") != 0; /* the disk is full */
+	return false;
+}
+
+static enum store_result fail(struct store *store, const char *sqlstate, const char *message)
+{
+	snprintf(store->sqlstate, sizeof(store->sqlstate), "%s", sqlstate);
+	describe(store, message, advice_of(sqlstate));
+	return is_soft(sqlstate) ? STORE_RETRY : STORE_BROKEN;
+}
+
+/* 08006: connection_failure. The connection is of no use any more. */
+static enum store_result lost(struct store *store, const char *message)
+{
+	enum store_result result = fail(store, "08006", message);
+
+	pg_disconnect(store);
+	return result;
+}
+
+static enum store_result timed_out(struct store *store)
+{
+	char message[100];
+
+	snprintf(message, sizeof(message), "no answer within %d ms (db_timeout)",
+		 store->config.timeout_ms);
+	return lost(store, message);
+}
+
+void pg_disconnect(struct store *store)
+{
+	PQfinish(store->conn);
+	store->conn = NULL;
+}
+
+static void no_notice(void *arg, const char *message)
+{
+	(void)arg;
+	(void)message;
+}
+
+static const char *sslmode_of(const char *tls)
+{
+	static const char *const modes[][2] = {
+	    {"off", "disable"}, {"require", "require"}, {"verify", "verify-full"}};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
+		if (!strcmp(tls, modes[i][0]))
+			return modes[i][1];
+	return "prefer";
+}
+
+/* The library's keywords and values; what the settings leave empty is left to its environment, its
+ * service and its password file. Where dbhost is the socket itself, the directory and the port are
+ * taken from it. */
+static PGconn *start(const struct store_config *config)
+{
+	const char *names[10], *values[10], *file = strstr(config->host, SOCKET_FILE);
+	char port[12] = "", *host = mem_strdup(config->host);
+	PGconn *conn;
+	size_t n = 0;
+
+	if (config->port)
+		snprintf(port, sizeof(port), "%d", config->port);
+	if (config->host[0] == '/' && file) {
+		snprintf(port, sizeof(port), "%s", file + strlen(SOCKET_FILE));
+		host[file == config->host ? 1 : file - config->host] = '\0';
+	}
+	const char *const pairs[][2] = {{"host", host},
+					{"port", port},
+					{"user", config->user},
+					{"password", config->password},
+					{"dbname", config->name},
+					{"sslmode", sslmode_of(config->tls)},
+					{"application_name", "bley"},
+					{"client_encoding", "UTF8"}};
+
+	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
+		if (!*pairs[i][1])
+			continue;
+		names[n] = pairs[i][0];
+		values[n++] = pairs[i][1];
+	}
+	names[n] = values[n] = NULL;
+	conn = PQconnectStartParams(names, values, 0);
+	free(host);
+	return conn;
+}
+
+static enum store_result refused(struct store *store, const char *message)
+{
+	/* What a failed connection means is only in its text. */
+	bool hard = strstr(message, "authentication failed") ||
+		    strstr(message, "no pg_hba.conf entry") ||
+		    strstr(message, "no password supplied");
+	const char *state = hard ? "28000" : strstr(message, "does not exist") ? "3D000" : "08001";
+	enum store_result result = fail(store, state, message);
+
+	pg_disconnect(store);
+	store->refused_until_us = pg_clock_us() + REFUSED_US;
+	return result;
+}
+
+enum store_result pg_connect(struct store *store)
+{
+	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
+
+	pg_disconnect(store);
+	if (pg_clock_us() < store->refused_until_us)
+		return STORE_RETRY; /* with the error that it gave */
+	store->conn = start(&store->config);
+	if (!store->conn)
+		mem_exhausted();
+	if (PQstatus(store->conn) == CONNECTION_BAD)
+		return refused(store, PQerrorMessage(store->conn));
+	PQsetNoticeProcessor(store->conn, no_notice, NULL);
+	while (status != PGRES_POLLING_OK) {
+		if (!wait_socket(store, status == PGRES_POLLING_READING ? POLLIN : POLLOUT))
+			return refused(store, "no answer in time (db_timeout)");
+		status = PQconnectPoll(store->conn);
+		if (status == PGRES_POLLING_FAILED)
+			return refused(store, PQerrorMessage(store->conn));
+	}
+	PQsetnonblocking(store->conn, 1);
+	return STORE_OK;
+}
+
+/* Sends what the library holds, and waits until the whole answer is there. */
+static enum store_result wait_answer(struct store *store)
+{
+	int unsent;
+
+	while ((unsent = PQflush(store->conn)) > 0)
+		if (!wait_socket(store, POLLOUT | POLLIN) || !PQconsumeInput(store->conn))
+			return timed_out(store);
+	if (unsent < 0)
+		return lost(store, PQerrorMessage(store->conn));
+	while (PQisBusy(store->conn)) {
+		if (!wait_socket(store, POLLIN))
+			return timed_out(store);
+		if (!PQconsumeInput(store->conn))
+			return lost(store, PQerrorMessage(store->conn));
+	}
+	return STORE_OK;
+}
+
+static enum store_result take_result(struct store *store, PGresult *result)
+{
+	const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+	ExecStatusType status = PQresultStatus(result);
+
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
+		return STORE_OK;
+	if (PQstatus(store->conn) == CONNECTION_BAD)
+		return lost(store, PQerrorMessage(store->conn));
+	return fail(store, state ? state : "XX000", PQresultErrorMessage(result));
+}
+
+enum store_result pg_run_here(struct store *store, const struct pg_call *call, PGresult **out)
+{
+	PGresult *result = NULL, *next;
+	enum store_result rc;
+
+	store->sqlstate[0] = '\0';
+	if (!PQsendQueryParams(store->conn, call->sql, call->count, NULL, call->values, NULL, NULL,
+			       0))
+		return lost(store, PQerrorMessage(store->conn));
+	do {
+		rc = wait_answer(store);
+		if (rc != STORE_OK)
+			break;
+		next = PQgetResult(store->conn);
+		if (next) {
+			PQclear(result);
+			result = next;
+		}
+	} while (next);
+	if (rc == STORE_OK)
+		rc = take_result(store, result);
+	if (rc == STORE_OK)
+		*out = result;
+	else
+		PQclear(result);
+	return rc;
+}
+
+/* What the database's encoding does not have becomes `?`: a letter less, but no mail less. */
+static enum store_result run_in_ascii(struct store *store, const struct pg_call *call,
+				      PGresult **out)
+{
+	char **copies = mem_alloc((size_t)call->count * sizeof(*copies));
+	struct pg_call plain = {.sql = call->sql, .count = call->count, .values = (void *)copies};
+	enum store_result rc;
+
+	for (int i = 0; i < call->count; i++) {
+		char *to, *s = call->values[i] ? mem_strdup(call->values[i]) : NULL;
+
+		copies[i] = to = s;
+		for (; s && *s; s++)
+			if (((unsigned char)*s & 0xc0) != 0x80) /* one mark a character */
+				*to++ = (unsigned char)*s < 0x80 ? *s : '?';
+		if (to)
+			*to = '\0';
+	}
+	rc = pg_run_here(store, &plain, out);
+	for (int i = 0; i < call->count; i++)
+		free(copies[i]);
+	free(copies);
+	return rc;
+}
+
+static enum store_result run_once(struct store *store, const struct pg_call *call, PGresult **out)
+{
+	enum store_result rc = pg_run_here(store, call, out);
+
+	if (rc != STORE_OK && (pg_failed_with(store, "22P05") || pg_failed_with(store, "22021")))
+		rc = run_in_ascii(store, call, out);
+	return rc;
+}
+
+/* Whether the server asks to try the same again: serialisation failure, deadlock. */
+static bool wants_retry(const struct store *store)
+{
+	const struct timespec pause = {.tv_nsec = RETRY_PAUSE_NS};
+
+	if (!pg_failed_with(store, "40001") && !pg_failed_with(store, "40P01"))
+		return false;
+	nanosleep(&pause, NULL);
+	return pg_clock_us() < store->deadline_us;
+}
+
+/* A connection may die while it idles, and its server may become a standby: then another one helps.
+ */
+static bool wants_connection(const struct store *store)
+{
+	return !store->conn || pg_failed_with(store, "25006") ||
+	       !strncmp(store->sqlstate, "57P", 3);
+}
+
+enum store_result pg_run(struct store *store, const struct pg_call *call, PGresult **out)
+{
+	bool fresh = !store->conn;
+	enum store_result rc;
+
+	for (;;) {
+		rc = store->conn ? STORE_OK : pg_connect(store);
+		if (rc == STORE_OK && fresh)
+			rc = pg_schema_check(store, NULL);
+		if (rc == STORE_OK)
+			rc = run_once(store, call, out);
+		if (rc == STORE_OK || (store->conn && wants_retry(store))) {
+			if (rc == STORE_OK)
+				return rc;
+			continue;
+		}
+		if (fresh || !wants_connection(store) || pg_clock_us() >= store->deadline_us)
+			return rc;
+		pg_disconnect(store);
+		fresh = true;
+	}
+}

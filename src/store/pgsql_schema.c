@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/pgsql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The tables and their columns are the Python daemon's; the key and the two small tables are new.
+ */
+#define STATUS_TABLE                                                       \
+	"CREATE TABLE IF NOT EXISTS bley_status (ip varchar(39) NOT NULL," \
+	" status smallint NOT NULL, last_action timestamp NOT NULL,"       \
+	" sender varchar(254) NOT NULL, recipient varchar(254) NOT NULL,"  \
+	" fail_count int NOT NULL DEFAULT 0, PRIMARY KEY (ip, sender, recipient))"
+#define LOG_TABLE                                                                             \
+	"CREATE TABLE IF NOT EXISTS bley_log (logtime timestamp NOT NULL, ip varchar(39),"    \
+	" sender varchar(254), recipient varchar(254), action varchar(254), check_dnswl int," \
+	" check_dnsbl int, check_helo int, check_dyn int, check_db int, check_spf int,"       \
+	" check_s_eq_r int, check_postmaster int, check_cache int)"
+/* Local time, as the server's TimeZone has it, to UTC. */
+#define UTC(column) "((" column " AT TIME ZONE current_setting('TimeZone')) AT TIME ZONE 'UTC')"
+
+static const char version_sql[] = "SELECT max(version) FROM bley_schema";
+/* Two hosts may both want to: one waits for the other, until its transaction ends. The number is
+ * bley's own. */
+static const char lock_sql[] = "SELECT pg_advisory_xact_lock(1651270009)";
+static const char found_sql[] =
+    "SELECT to_regclass('bley_schema') IS NOT NULL,"
+    " to_regclass('bley_status') IS NOT NULL, to_regclass('bley_log') IS NOT NULL";
+
+/* What a take-over does with each table that is there, in this order; counts are of rows. */
+static const char *const take_status[] = {
+    "ALTER TABLE bley_status RENAME TO bley_status_python",
+    "ALTER TABLE bley_status_python ADD COLUMN IF NOT EXISTS fail_count int DEFAULT 0",
+    STATUS_TABLE,
+    "INSERT INTO bley_status (ip, status, last_action, sender, recipient, fail_count)"
+    " SELECT lower(ip), min(coalesce(status, 2)), max(coalesce(" UTC(
+	"last_action") ", " PG_NOW ")),"
+		       " lower(coalesce(sender, '')), lower(coalesce(recipient, '')), "
+		       "max(coalesce(fail_count, 0))"
+		       " FROM bley_status_python GROUP BY 1, 4, 5",
+    "DROP TABLE bley_status_python CASCADE",
+};
+static const char *const take_log[] = {
+    "ALTER TABLE bley_log ADD COLUMN IF NOT EXISTS check_postmaster int DEFAULT 0,"
+    " ADD COLUMN IF NOT EXISTS check_cache int DEFAULT 0",
+    "UPDATE bley_log SET logtime = " UTC("logtime"),
+};
+static const char *const make_rest[] = {
+    STATUS_TABLE,
+    LOG_TABLE,
+    "CREATE INDEX IF NOT EXISTS bley_log_logtime ON bley_log (logtime)",
+    "CREATE TABLE bley_cache (ip varchar(39) PRIMARY KEY, status smallint NOT NULL,"
+    " last_action timestamp NOT NULL)",
+    "CREATE TABLE bley_schema (version int NOT NULL)",
+    "INSERT INTO bley_schema VALUES (1)",
+};
+
+/* Runs a statement for its effect; *rows, where given, is how many it changed. */
+static enum store_result run(struct store *store, const char *sql, int64_t *rows)
+{
+	const struct pg_call call = {.sql = sql};
+	PGresult *result;
+	enum store_result rc = pg_run_here(store, &call, &result);
+
+	if (rc != STORE_OK)
+		return rc;
+	if (rows)
+		*rows = strtoll(PQcmdTuples(result), NULL, 10);
+	PQclear(result);
+	return rc;
+}
+
+static enum store_result query(struct store *store, const char *sql, int column, int64_t *value)
+{
+	const struct pg_call call = {.sql = sql};
+	PGresult *result;
+	enum store_result rc = pg_run_here(store, &call, &result);
+	const char *text;
+
+	if (rc != STORE_OK)
+		return rc;
+	text = PQgetvalue(result, 0, column);
+	*value = *text == 't' ? 1 : strtoll(text, NULL, 10);
+	PQclear(result);
+	return rc;
+}
+
+static enum store_result run_all(struct store *store, const char *const *statements, size_t count)
+{
+	enum store_result rc = STORE_OK;
+
+	for (size_t i = 0; rc == STORE_OK && i < count; i++)
+		rc = run(store, statements[i], NULL);
+	return rc;
+}
+
+static enum store_result take_over_status(struct store *store, struct store_schema_report *report)
+{
+	int64_t before = 0, after = 0;
+	enum store_result rc = query(store, "SELECT count(*) FROM bley_status", 0, &before);
+
+	if (rc == STORE_OK)
+		rc = run_all(store, take_status, sizeof(take_status) / sizeof(take_status[0]));
+	if (rc == STORE_OK)
+		rc = query(store, "SELECT count(*) FROM bley_status", 0, &after);
+	report->folded = before - after;
+	report->converted += before;
+	report->taken_over = true;
+	return rc;
+}
+
+static enum store_result take_over_log(struct store *store, struct store_schema_report *report)
+{
+	int64_t rows = 0;
+	enum store_result rc = run(store, take_log[0], NULL);
+
+	if (rc == STORE_OK)
+		rc = run(store, take_log[1], &rows);
+	report->converted += rows;
+	report->taken_over = true;
+	return rc;
+}
+
+/* Within the transaction, with the lock held. */
+static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
+{
+	int64_t schema = 0, status = 0, log = 0;
+	enum store_result rc = query(store, found_sql, 0, &schema);
+
+	if (rc == STORE_OK && schema)
+		return STORE_OK; /* another process was faster */
+	if (rc == STORE_OK)
+		rc = query(store, found_sql, 1, &status);
+	if (rc == STORE_OK)
+		rc = query(store, found_sql, 2, &log);
+	if (rc == STORE_OK && status)
+		rc = take_over_status(store, report);
+	if (rc == STORE_OK && log)
+		rc = take_over_log(store, report);
+	if (rc == STORE_OK)
+		rc = run_all(store, make_rest, sizeof(make_rest) / sizeof(make_rest[0]));
+	report->created = rc == STORE_OK && !report->taken_over;
+	return rc;
+}
+
+static enum store_result upgrade(struct store *store, struct store_schema_report *report)
+{
+	char error[PG_ERROR_SIZE], state[sizeof(store->sqlstate)];
+	enum store_result rc = run(store, "BEGIN", NULL);
+
+	if (rc == STORE_OK)
+		rc = run(store, lock_sql, NULL);
+	if (rc == STORE_OK)
+		rc = upgrade_locked(store, report);
+	if (rc == STORE_OK)
+		return run(store, "COMMIT", NULL);
+	memcpy(error, store->error, sizeof(error));
+	memcpy(state, store->sqlstate, sizeof(state));
+	if (store->conn)
+		run(store, "ROLLBACK", NULL);
+	memcpy(store->error, error, sizeof(error));
+	memcpy(store->sqlstate, state, sizeof(state));
+	return rc;
+}
+
+static enum store_result check_version(struct store *store, int64_t version)
+{
+	if (version <= STORE_SCHEMA_VERSION)
+		return STORE_OK;
+	snprintf(store->error, sizeof(store->error),
+		 "PostgreSQL database %s: its schema has version %lld, this bley knows versions up "
+		 "to %d: "
+		 "install the newer bley on this host too",
+		 store->config.name, (long long)version, STORE_SCHEMA_VERSION);
+	return STORE_BROKEN;
+}
+
+enum store_result pg_schema_check(struct store *store, struct store_schema_report *report)
+{
+	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
+	int64_t version = 0;
+	enum store_result rc = query(store, version_sql, 0, &version);
+
+	if (rc != STORE_OK && pg_failed_with(store, "42P01")) { /* there is no such table */
+		rc = upgrade(store, &done);
+		if (rc == STORE_OK)
+			rc = query(store, version_sql, 0, &version);
+	}
+	if (rc == STORE_OK && !done.created && !done.taken_over)
+		done.from = (int)version;
+	if (rc == STORE_OK)
+		rc = check_version(store, version);
+	if (rc == STORE_OK && report)
+		*report = done;
+	return rc;
+}

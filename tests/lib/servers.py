@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Throw-away database servers: each in a folder of its own, on loopback, stopped by its process id."""
+
+import atexit
+import glob
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import bleytest
+
+PATIENCE = 60
+
+
+def as_user(name):
+    """A prefix that runs a command as this user; the servers refuse to be root."""
+    if os.geteuid() != 0:
+        return []
+    entry = pwd.getpwnam(name)
+    return ["setpriv", f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
+
+
+def wait_until(predicate, what, process=None):
+    end = time.monotonic() + PATIENCE
+    while not predicate():
+        if process and process.poll() is not None:
+            raise AssertionError(f"{what}: the server ended with {process.returncode}")
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {PATIENCE} s")
+        time.sleep(0.02)
+
+
+def run(command, **options):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise AssertionError(f"{command}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Server:
+    """What the engines share. stop() is registered with the process, too: nothing is left behind."""
+
+    def __init__(self, user):
+        self.user = user
+        self.folder = tempfile.mkdtemp(prefix="bley-server-")
+        os.chmod(self.folder, 0o755)
+        if os.geteuid() == 0:
+            shutil.chown(self.folder, user, user)
+        self.process = None
+        self.port = bleytest.free_port()
+        atexit.register(self.remove)
+
+    def path(self, *names):
+        return os.path.join(self.folder, *names)
+
+    def stop(self, number=signal.SIGTERM):
+        """Ends it with this signal; a frozen one is woken first."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.send_signal(signal.SIGCONT)
+            try:
+                self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.process = None
+
+    def remove(self):
+        self.stop(signal.SIGKILL)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class PostgreSQL(Server):
+    """PostgreSQL with the user bley and, from database(), databases of its own. host is the socket's directory."""
+
+    @staticmethod
+    def programs():
+        return sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1:]
+
+    def __init__(self, copy_of=None, **settings):
+        super().__init__("postgres")
+        self.bin = self.programs()[0]
+        self.host = self.folder
+        self.settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB",
+                         "max_connections": "150", "listen_addresses": "127.0.0.1", **settings}
+        self.count = 0
+        if copy_of:
+            self.command("pg_basebackup", "-h", copy_of.host, "-p", str(copy_of.port), "-U", "postgres", "-D",
+                         self.path("data"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+        else:
+            self.command("initdb", "-D", self.path("data"), "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8",
+                         "-U", "postgres", "--no-instructions")
+        self.start()
+        if not copy_of:
+            self.sql("CREATE ROLE bley LOGIN PASSWORD 'bley'", database="postgres")
+
+    def command(self, name, *arguments):
+        return run([*as_user(self.user), os.path.join(self.bin, name), *arguments], cwd=self.folder)
+
+    def start(self):
+        options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
+        with open(self.path("log"), "ab") as log:
+            self.process = subprocess.Popen(
+                [*as_user(self.user), os.path.join(self.bin, "postgres"), "-D", self.path("data"), "-k", self.folder,
+                 "-p", str(self.port), *options], stdout=log, stderr=log, cwd=self.folder)
+        wait_until(self.is_ready, "PostgreSQL", self.process)
+
+    def is_ready(self):
+        return subprocess.run([os.path.join(self.bin, "pg_isready"), "-q", "-h", self.host, "-p", str(self.port)],
+                              check=False).returncode == 0
+
+    def stop(self, number=signal.SIGINT):
+        super().stop(number)
+
+    def database(self, options=""):
+        """A new database that belongs to bley."""
+        self.count += 1
+        name = f"bley{self.count}"
+        self.sql(f"CREATE DATABASE {name} OWNER bley TEMPLATE template0 {options}", database="postgres")
+        return name
+
+    def sql(self, statement, database):
+        """The rows as text, columns between tabs; NULL is \\N."""
+        return run([os.path.join(self.bin, "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-P", "null=\\N", "-v",
+                    "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database, "-f", "-"],
+                   input=statement)
