@@ -17,6 +17,9 @@
 	" sender varchar(254), recipient varchar(254), action varchar(254), check_dnswl int," \
 	" check_dnsbl int, check_helo int, check_dyn int, check_db int, check_spf int,"       \
 	" check_s_eq_r int, check_postmaster int, check_cache int)"
+#define CACHE_TABLE                                                                      \
+	"CREATE TABLE bley_cache (ip varchar(39) PRIMARY KEY, status smallint NOT NULL," \
+	" last_action timestamp NOT NULL)"
 /* Local time, as the server's TimeZone has it, to UTC. */
 #define UTC(column) "((" column " AT TIME ZONE current_setting('TimeZone')) AT TIME ZONE 'UTC')"
 
@@ -50,8 +53,7 @@ static const char *const make_rest[] = {
     STATUS_TABLE,
     LOG_TABLE,
     "CREATE INDEX IF NOT EXISTS bley_log_logtime ON bley_log (logtime)",
-    "CREATE TABLE bley_cache (ip varchar(39) PRIMARY KEY, status smallint NOT NULL,"
-    " last_action timestamp NOT NULL)",
+    CACHE_TABLE,
     "CREATE TABLE bley_schema (version int NOT NULL)",
     "INSERT INTO bley_schema VALUES (1)",
 };

@@ -128,3 +128,50 @@ class PostgreSQL(Server):
         return run([os.path.join(self.bin, "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-P", "null=\\N", "-v",
                     "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database, "-f", "-"],
                    input=statement)
+
+
+class MariaDB(Server):
+    """MariaDB with the user bley and, from database(), databases of its own. host is the socket."""
+
+    # what the Python daemon's times are local to
+    ZONE = "Europe/Berlin"
+
+    def __init__(self, *options):
+        super().__init__("mysql")
+        self.host = self.path("socket")
+        self.options = options
+        self.count = 0
+        run(["mariadb-install-db", "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
+             f"--datadir={self.path('data')}", "--auth-root-authentication-method=normal", "--skip-test-db",
+             "--skip-name-resolve", "--innodb-log-file-size=4M"], cwd=self.folder)
+        self.start()
+        self.sql("CREATE USER bley IDENTIFIED BY 'bley'; CREATE USER bley@localhost IDENTIFIED BY 'bley'")
+
+    def start(self, *more):
+        with open(self.path("log"), "ab") as log:
+            self.process = subprocess.Popen(
+                [bleytest.find_program("mariadbd"), "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
+                 f"--datadir={self.path('data')}", f"--socket={self.host}", "--bind-address=127.0.0.1", f"--port={self.port}",
+                 f"--pid-file={self.path('pid')}", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0",
+                 "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M", "--skip-log-bin", "--max-connections=200",
+                 *self.options, *more],
+                stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "TZ": self.ZONE})
+        wait_until(self.is_ready, "MariaDB", self.process)
+
+    def is_ready(self):
+        return subprocess.run(["mariadb-admin", "--no-defaults", "-uroot", "-S", self.host, "ping"], check=False,
+                              capture_output=True).returncode == 0
+
+    def database(self):
+        """A new database that bley may use."""
+        self.count += 1
+        name = f"bley{self.count}"
+        self.sql(f"CREATE DATABASE {name}; GRANT ALL ON {name}.* TO bley; GRANT ALL ON {name}.* TO bley@localhost")
+        return name
+
+    def sql(self, statement, database=""):
+        """The rows as text, columns between tabs; NULL is \\N."""
+        text = run(["mariadb", "--no-defaults", "-uroot", "-S", self.host, "-N", "-B", "--default-character-set=utf8mb4",
+                    *([database] if database else [])], input=statement)
+        return "\n".join("\t".join("\\N" if value == "NULL" else value for value in line.split("\t"))
+                         for line in text.splitlines())

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/mysql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/module.h"
+#include "base/strbuf.h"
+
+/*
+ * Each statement is a transaction of its own and one round trip. A decision that changes a tuple
+ * and the client's cached verdict is two, the tuple first: it is what must not be forgotten, while
+ * a verdict that is missing from the cache only means that the next mail is looked at whole. There
+ * is no way to bind the values of two statements into one request.
+ */
+
+#define LOG_MOST 1000 /* rows a statement */
+#define LOG_COLUMNS (5 + STORE_LOG_CHECKS)
+
+static struct store *new_store(const struct store_config *config, int timeout_ms)
+{
+	struct store *store = mem_alloc(sizeof(*store));
+
+	store->config = *config;
+	store->config.timeout_ms = timeout_ms;
+	my_begin(store);
+	return store;
+}
+
+static void store_close(struct store *store)
+{
+	if (!store)
+		return;
+	my_disconnect(store);
+	free(store);
+}
+
+static enum store_result open_with(const struct store_config *config, int timeout_ms,
+				   struct store_schema_report *report, struct store **out,
+				   char *error, size_t size)
+{
+	struct store *store = new_store(config, timeout_ms);
+	enum store_result rc = my_connect(store);
+
+	if (rc == STORE_OK)
+		rc = my_schema_check(store, report);
+	if (rc == STORE_OK) {
+		*out = store;
+		return rc;
+	}
+	snprintf(error, size, "%s", store->error);
+	store_close(store);
+	return rc;
+}
+
+static enum store_result store_open(const struct store_config *config, struct store **out,
+				    char *error, size_t size)
+{
+	return open_with(config, config->timeout_ms, NULL, out, error, size);
+}
+
+static enum store_result store_init(const struct store_config *config,
+				    struct store_schema_report *report, char *error, size_t size)
+{
+	const int timeout_ms = 60 * 60 * 1000; /* a large database may be taken over */
+	struct store *store = NULL;
+	enum store_result rc = open_with(config, timeout_ms, report, &store, error, size);
+
+	store_close(store);
+	return rc;
+}
+
+static const char *store_error(struct store *store)
+{
+	return store->error;
+}
+
+static enum store_result store_recall(struct store *store, const struct store_tuple *tuple,
+				      int64_t client_age_us, struct store_memory *out)
+{
+	const struct my_value values[] = {{.text = tuple->ip},
+					  {.text = tuple->sender},
+					  {.text = tuple->recipient},
+					  {.text = tuple->ip},
+					  {.number = client_age_us}};
+	struct store_memory found = {.status = STORE_UNKNOWN, .client = STORE_CLIENT_NONE};
+	struct my_answer answer;
+	enum store_result rc;
+
+	my_begin(store);
+	rc = my_run(store, MY_RECALL, values, &answer);
+	if (rc != STORE_OK)
+		return rc;
+	if (!answer.null[0]) {
+		found.status = (int)answer.column[0];
+		found.fail_count = (int)answer.column[1];
+		found.waited_us = answer.column[2];
+	}
+	if (!answer.null[3])
+		found.client = answer.column[3] == STORE_CLEAN ? STORE_CLIENT_GOOD
+							       : STORE_CLIENT_BAD;
+	*out = found;
+	return STORE_OK;
+}
+
+static enum store_result change_client(struct store *store, const struct store_decision *decision)
+{
+	const struct my_value values[] = {
+	    {.text = decision->tuple.ip},
+	    {.number = decision->client == STORE_CLIENT_GOOD ? STORE_CLEAN : STORE_GREY}};
+	struct my_answer answer;
+
+	return my_run(store, MY_CLIENT, values, &answer);
+}
+
+/* What the row's status is where the statement made it. */
+static int made_status(const struct store_decision *decision)
+{
+	if (decision->change == STORE_INSERT)
+		return decision->status;
+	return decision->change == STORE_AGAIN ? STORE_GREY : STORE_CLEAN;
+}
+
+static enum store_result store_remember(struct store *store, const struct store_decision *decision,
+					int *status, bool *lost_race)
+{
+	static const enum my_statement of_change[] = {[STORE_INSERT] = MY_INSERT,
+						      [STORE_TOUCH] = MY_TOUCH,
+						      [STORE_PASS] = MY_PASS,
+						      [STORE_AGAIN] = MY_AGAIN};
+	const struct my_value values[] = {{.text = decision->tuple.ip},
+					  {.text = decision->tuple.sender},
+					  {.text = decision->tuple.recipient},
+					  {.number = decision->status}};
+	struct my_answer answer = {.insert_id = 0};
+	enum store_result rc = STORE_OK;
+	int after = STORE_UNKNOWN;
+	bool lost = false;
+
+	my_begin(store);
+	if (decision->change != STORE_KEEP) {
+		rc = my_run(store, of_change[decision->change], values, &answer);
+		after = answer.insert_id ? (int)answer.insert_id - 1 : made_status(decision);
+		lost = decision->change == STORE_INSERT && answer.insert_id;
+	}
+	if (rc == STORE_OK && !lost && decision->client != STORE_CLIENT_NONE)
+		rc = change_client(store, decision);
+	if (rc != STORE_OK)
+		return rc;
+	*status = after;
+	*lost_race = lost;
+	return STORE_OK;
+}
+
+static void log_values(const struct store_log_row *row, struct my_value *v)
+{
+	v[0] = (struct my_value){.number = row->age_us};
+	v[1] = (struct my_value){.text = row->tuple.ip};
+	v[2] = (struct my_value){.text = row->tuple.sender};
+	v[3] = (struct my_value){.text = row->tuple.recipient};
+	v[4] = (struct my_value){.text = row->action};
+	for (int i = 0; i < STORE_LOG_CHECKS; i++)
+		v[5 + i] = (struct my_value){.number = row->checks[i]};
+}
+
+static enum store_result insert_rows(struct store *store, const struct store_log_row *rows,
+				     size_t count)
+{
+	struct my_value *values = mem_alloc(count * LOG_COLUMNS * sizeof(*values));
+	struct strbuf sql = STRBUF_INIT;
+	struct my_answer answer;
+	enum store_result rc;
+
+	strbuf_addstr(&sql,
+		      "INSERT INTO bley_log (logtime, ip, sender, recipient, action, check_dnswl,"
+		      " check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
+		      " check_postmaster, check_cache) VALUES ");
+	for (size_t i = 0; i < count; i++) {
+		strbuf_addf(&sql, "%s(UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND", i ? ", " : "");
+		for (int column = 1; column < LOG_COLUMNS; column++)
+			strbuf_addstr(&sql, ", ?");
+		strbuf_addch(&sql, ')');
+		log_values(&rows[i], values + i * LOG_COLUMNS);
+	}
+	rc = my_run_once(store, sql.buf, values, count * LOG_COLUMNS, &answer);
+	strbuf_release(&sql);
+	free(values);
+	return rc;
+}
+
+/* All or none: a transaction, which ends with its connection where it is not committed. */
+static enum store_result insert_many(struct store *store, const struct store_log_row *rows,
+				     size_t count)
+{
+	enum store_result rc = store->conn ? STORE_OK : my_connect(store);
+
+	if (rc == STORE_OK && mysql_query(store->conn, "START TRANSACTION"))
+		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	for (size_t i = 0; rc == STORE_OK && i < count; i += LOG_MOST)
+		rc = insert_rows(store, rows + i, count - i < LOG_MOST ? count - i : LOG_MOST);
+	if (rc == STORE_OK && mysql_query(store->conn, "COMMIT"))
+		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	if (rc != STORE_OK)
+		my_disconnect(store);
+	return rc;
+}
+
+static enum store_result store_log(struct store *store, const struct store_log_row *rows,
+				   size_t count)
+{
+	struct my_value values[LOG_COLUMNS];
+	struct my_answer answer;
+	enum store_result rc;
+
+	if (!count)
+		return STORE_OK;
+	my_begin(store);
+	if (count == 1) {
+		log_values(rows, values);
+		return my_run(store, MY_LOG, values, &answer);
+	}
+	rc = insert_many(store, rows, count);
+	/* once more where the connection had died, or a deadlock had to be broken */
+	return rc == STORE_RETRY ? insert_many(store, rows, count) : rc;
+}
+
+static const struct store_driver driver = {
+    .package = "bley-mysql",
+    .remote = true,
+    .open = store_open,
+    .close = store_close,
+    .error = store_error,
+    .recall = store_recall,
+    .remember = store_remember,
+    .log = store_log,
+    .purge = my_purge,
+    .init = store_init,
+};
+
+MODULE_EXPORT extern const struct module bley_module;
+const struct module bley_module = {.abi = MODULE_ABI, .name = "store_mysql", .ops = &driver};

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_STORE_MYSQL_H
+#define BLEY_STORE_MYSQL_H
+
+/* What the files of the module store_mysql share. Both MySQL's and MariaDB's client libraries
+ * serve. */
+
+#include <mysql.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "store/store.h"
+
+#ifdef MARIADB_PACKAGE_VERSION
+typedef my_bool my_flag;
+#else
+typedef bool my_flag;
+#endif
+
+#define MY_ERROR_SIZE 600
+#define MY_PARAMETERS_MOST 10 /* of the statements that are kept */
+#define MY_COLUMNS_MOST 4
+
+enum my_statement {
+	MY_RECALL,
+	MY_INSERT,
+	MY_TOUCH,
+	MY_PASS,
+	MY_AGAIN,
+	MY_CLIENT,
+	MY_LOG,
+	MY_STATEMENTS
+};
+
+struct store {
+	struct store_config config;
+	MYSQL *conn;			       /* NULL: not connected */
+	MYSQL_STMT *statements[MY_STATEMENTS]; /* prepared when first used on this connection */
+	int64_t deadline_us;		       /* monotonic: of the operation in hand */
+	int64_t refused_until_us; /* no new connection before, as the last one failed */
+	unsigned code;		  /* of the last failure, the server's or the library's */
+	char error[MY_ERROR_SIZE];
+};
+
+/* A bound value. text NULL: the number. */
+struct my_value {
+	const char *text;
+	int64_t number;
+};
+
+/* What a statement gave. */
+struct my_answer {
+	bool found; /* a row */
+	bool null[MY_COLUMNS_MOST];
+	int64_t column[MY_COLUMNS_MOST];
+	uint64_t insert_id; /* what LAST_INSERT_ID(...) was given, or 0 */
+	int64_t changed;
+};
+
+/* mysql_connect.c */
+int64_t my_clock_us(void);
+void my_begin(struct store *store); /* gives the operation that begins now its time */
+enum store_result my_connect(struct store *store);
+void my_disconnect(struct store *store);
+
+/* The last call's failure, from the library's code and text; a connection that is lost is closed.
+ */
+enum store_result my_failed(struct store *store, unsigned code, const char *message);
+
+/*
+ * Runs one of the kept statements. A connection that has died meanwhile is made anew once; what the
+ * server asks to be tried again (deadlock, Galera's certification failure) is, until the deadline.
+ */
+enum store_result my_run(struct store *store, enum my_statement which,
+			 const struct my_value *values, struct my_answer *out);
+
+/* Prepares, runs and forgets a statement with any number of values, on the connection as it is. */
+enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
+			      size_t count, struct my_answer *out);
+
+/* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
+enum store_result my_schema_check(struct store *store, struct store_schema_report *report);
+
+/* mysql_purge.c */
+enum store_result my_purge(struct store *store, struct store_purge *purge);
+
+#endif

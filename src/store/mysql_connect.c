@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/mysql.h"
+
+#include <errmsg.h>
+#include <mysqld_error.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "base/mem.h"
+
+#define US_PER_S INT64_C(1000000)
+#define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
+#define RETRY_PAUSE_NS 5000000
+#define SOCKET_NAME "mysqld.sock" /* in a directory that dbhost names */
+#define NOT_READY 1047		  /* Galera: WSREP has not yet prepared node for application use */
+
+/* Every text is bound as UTF-8; what a column cannot hold is cut or replaced, not refused. */
+#define SET_UP                                                                            \
+	"SET SESSION sql_mode = '', time_zone = '+00:00', innodb_lock_wait_timeout = %u," \
+	" autocommit = 1, transaction_isolation = 'READ-COMMITTED'"
+#define SET_UP_OLD                                                                        \
+	"SET SESSION sql_mode = '', time_zone = '+00:00', innodb_lock_wait_timeout = %u," \
+	" autocommit = 1, tx_isolation = 'READ-COMMITTED'"
+
+/* What has to be asked of the row that is there comes back as the insert id: LAST_INSERT_ID(status
+ * + 1). */
+#define ROW(status, fail_count)                                                            \
+	"INSERT INTO bley_status (ip, sender, recipient, last_action, status, fail_count)" \
+	" VALUES (?, ?, ?, UTC_TIMESTAMP(6), " status ", " fail_count ") ON DUPLICATE KEY UPDATE "
+#define TELL_STATUS "status = LAST_INSERT_ID(status + 1) - 1"
+
+static const struct {
+	const char *sql;
+	int parameters;
+} statements[MY_STATEMENTS] = {
+    [MY_RECALL] =
+	{"SELECT s.status, s.fail_count,"
+	 " GREATEST(0, TIMESTAMPDIFF(MICROSECOND, s.last_action, UTC_TIMESTAMP(6))), c.status"
+	 " FROM (SELECT 1) one"
+	 " LEFT JOIN bley_status s ON s.ip = ? AND s.sender = ? AND s.recipient = ?"
+	 " LEFT JOIN bley_cache c ON c.ip = ?"
+	 " AND GREATEST(0, TIMESTAMPDIFF(MICROSECOND, c.last_action, UTC_TIMESTAMP(6))) < ?",
+	 5},
+    [MY_INSERT] = {ROW("?", "0") TELL_STATUS, 4},
+    [MY_TOUCH] = {ROW("0", "0") "last_action = UTC_TIMESTAMP(6), " TELL_STATUS, 3},
+    [MY_PASS] = {ROW("0", "0") "last_action = UTC_TIMESTAMP(6), status = LAST_INSERT_ID(1) - 1", 3},
+    [MY_AGAIN] = {ROW("2", "1") "fail_count = fail_count + (status >= 2),"
+				" last_action = LEAST(last_action, UTC_TIMESTAMP(6)), " TELL_STATUS,
+		  3},
+    [MY_CLIENT] =
+	{"INSERT INTO bley_cache (ip, status, last_action) VALUES (?, ?, UTC_TIMESTAMP(6))"
+	 " ON DUPLICATE KEY UPDATE status = VALUES(status), last_action = UTC_TIMESTAMP(6)",
+	 2},
+    [MY_LOG] = {"INSERT INTO bley_log (logtime, ip, sender, recipient, action, check_dnswl,"
+		" check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
+		" check_postmaster, check_cache)"
+		" VALUES (UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+		"?, ?, ?)",
+		14},
+};
+
+int64_t my_clock_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
+}
+
+void my_begin(struct store *store)
+{
+	store->deadline_us = my_clock_us() + (int64_t)store->config.timeout_ms * 1000;
+}
+
+void my_disconnect(struct store *store)
+{
+	for (int i = 0; i < MY_STATEMENTS; i++) {
+		if (store->statements[i])
+			mysql_stmt_close(store->statements[i]);
+		store->statements[i] = NULL;
+	}
+	if (store->conn)
+		mysql_close(store->conn);
+	store->conn = NULL;
+}
+
+static bool is_lost(unsigned code)
+{
+	return code == CR_SERVER_GONE_ERROR || code == CR_SERVER_LOST ||
+	       code == CR_CONNECTION_ERROR || code == CR_CONN_HOST_ERROR ||
+	       code == ER_SERVER_SHUTDOWN || code == CR_UNKNOWN_ERROR ||
+	       code == 1927 /* MariaDB: connection was killed */;
+}
+
+static bool is_read_only(unsigned code)
+{
+	return code == ER_OPTION_PREVENTS_STATEMENT || code == 1792 || code == 1836;
+}
+
+/* Soft: what may work when tried again. */
+static bool is_soft(unsigned code)
+{
+	return is_lost(code) || is_read_only(code) || code == ER_LOCK_DEADLOCK ||
+	       code == ER_LOCK_WAIT_TIMEOUT || code == ER_CON_COUNT_ERROR || code == NOT_READY;
+}
+
+static const char *advice_of(unsigned code)
+{
+	switch (code) {
+	case ER_ACCESS_DENIED_ERROR:
+	case ER_DBACCESS_DENIED_ERROR:
+		return ": check dbuser and dbpass, and the user's rights (GRANT)";
+	case ER_BAD_DB_ERROR:
+		return ": make it (CREATE DATABASE), or mend dbname";
+	case ER_TABLEACCESS_DENIED_ERROR:
+		return ": grant dbuser its rights on bley's tables";
+	case ER_LOCK_WAIT_TIMEOUT:
+		return ": locked by another connection for longer than db_timeout";
+	default:
+		return is_read_only(code) ? ": bley needs a server that may be written" : "";
+	}
+}
+
+enum store_result my_failed(struct store *store, unsigned code, const char *message)
+{
+	store->code = code;
+	snprintf(store->error, sizeof(store->error), "MySQL database %s at %s: %s%s",
+		 store->config.name, *store->config.host ? store->config.host : "localhost",
+		 message, advice_of(code));
+	if (is_lost(code))
+		my_disconnect(store);
+	return is_soft(code) ? STORE_RETRY : STORE_BROKEN;
+}
+
+static void set_tls(MYSQL *conn, const char *tls)
+{
+	bool off = !strcmp(tls, "off"), verify = !strcmp(tls, "verify");
+	bool require = verify || !strcmp(tls, "require");
+#ifdef MARIADB_PACKAGE_VERSION
+	my_flag enforce = require, check = verify;
+
+	if (off)
+		return;
+	mysql_ssl_set(conn, NULL, NULL, NULL, NULL, NULL);
+	mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &enforce);
+	mysql_options(conn, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &check);
+#else
+	unsigned mode = off	  ? SSL_MODE_DISABLED
+			: verify  ? SSL_MODE_VERIFY_IDENTITY
+			: require ? SSL_MODE_REQUIRED
+				  : SSL_MODE_PREFERRED;
+
+	mysql_options(conn, MYSQL_OPT_SSL_MODE, &mode);
+#endif
+}
+
+/* The library counts whole seconds; MySQL's tries a read three times. */
+static void set_timeouts(MYSQL *conn, int timeout_ms)
+{
+	unsigned seconds = timeout_ms < 1000 ? 1 : (unsigned)timeout_ms / 1000, reading = seconds;
+
+#ifndef MARIADB_PACKAGE_VERSION
+	reading = seconds < 3 ? 1 : seconds / 3;
+#endif
+	mysql_options(conn, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
+	mysql_options(conn, MYSQL_OPT_READ_TIMEOUT, &reading);
+	mysql_options(conn, MYSQL_OPT_WRITE_TIMEOUT, &reading);
+}
+
+/* dbhost that begins with `/` is the socket or its directory. The caller frees the result; NULL: no
+ * socket. */
+static char *socket_of(const char *host)
+{
+	size_t size = strlen(host) + sizeof("/" SOCKET_NAME);
+	struct stat st;
+	char *path;
+
+	if (host[0] != '/')
+		return NULL;
+	path = mem_alloc(size);
+	snprintf(path, size, "%s%s", host,
+		 !stat(host, &st) && S_ISDIR(st.st_mode) ? "/" SOCKET_NAME : "");
+	return path;
+}
+
+static bool real_connect(struct store *store)
+{
+	const struct store_config *c = &store->config;
+	char *path = socket_of(c->host);
+	MYSQL *done;
+
+	done = mysql_real_connect(store->conn, path ? NULL : c->host, *c->user ? c->user : NULL,
+				  *c->password ? c->password : NULL, c->name, (unsigned)c->port,
+				  path, 0);
+	free(path);
+	return done != NULL;
+}
+
+/* MariaDB before 11.1 knows the isolation level by its old name only. */
+static bool set_up(struct store *store)
+{
+	unsigned seconds = store->config.timeout_ms < 1000
+			       ? 1
+			       : (unsigned)store->config.timeout_ms / 1000;
+	bool old = strstr(mysql_get_server_info(store->conn), "MariaDB") != NULL;
+	char sql[300];
+
+	snprintf(sql, sizeof(sql), old ? SET_UP_OLD : SET_UP, seconds);
+	return !mysql_query(store->conn, sql);
+}
+
+enum store_result my_connect(struct store *store)
+{
+	enum store_result rc;
+
+	my_disconnect(store);
+	if (my_clock_us() < store->refused_until_us)
+		return STORE_RETRY; /* with the error that it gave */
+	store->conn = mysql_init(NULL);
+	if (!store->conn)
+		mem_exhausted();
+	set_tls(store->conn, store->config.tls);
+	set_timeouts(store->conn, store->config.timeout_ms);
+	mysql_options(store->conn, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+	mysql_options(store->conn, MYSQL_READ_DEFAULT_GROUP, "bley");
+	mysql_options4(store->conn, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "bley");
+	if (real_connect(store) && set_up(store))
+		return STORE_OK;
+	rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	my_disconnect(store);
+	store->refused_until_us = my_clock_us() + REFUSED_US;
+	return rc;
+}
+
+static void bind_values(MYSQL_BIND *binds, const struct my_value *values, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		const struct my_value *v = &values[i];
+
+		binds[i].buffer_type = v->text ? MYSQL_TYPE_STRING : MYSQL_TYPE_LONGLONG;
+		binds[i].buffer = v->text ? (void *)(uintptr_t)v->text
+					  : (void *)(uintptr_t)&v->number;
+		binds[i].buffer_length = v->text ? strlen(v->text) : sizeof(v->number);
+	}
+}
+
+/* The first row's columns, all numbers. Returns false where reading it failed. */
+static bool fetch(MYSQL_STMT *stmt, struct my_answer *out)
+{
+	MYSQL_BIND binds[MY_COLUMNS_MOST] = {{.buffer = NULL}};
+	my_flag null[MY_COLUMNS_MOST] = {0};
+	unsigned columns = mysql_stmt_field_count(stmt);
+	int rc;
+
+	for (unsigned i = 0; i < columns && i < MY_COLUMNS_MOST; i++) {
+		binds[i].buffer_type = MYSQL_TYPE_LONGLONG;
+		binds[i].buffer = &out->column[i];
+		binds[i].is_null = &null[i];
+	}
+	if (mysql_stmt_bind_result(stmt, binds) || mysql_stmt_store_result(stmt))
+		return false;
+	rc = mysql_stmt_fetch(stmt);
+	for (unsigned i = 0; i < MY_COLUMNS_MOST; i++)
+		out->null[i] = null[i];
+	out->found = rc == 0 || rc == MYSQL_DATA_TRUNCATED;
+	mysql_stmt_free_result(stmt);
+	return out->found || rc == MYSQL_NO_DATA;
+}
+
+static enum store_result execute(struct store *store, MYSQL_STMT *stmt,
+				 const struct my_value *values, size_t count, struct my_answer *out)
+{
+	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
+	struct my_answer answer = {.found = false};
+	enum store_result rc = STORE_OK;
+
+	bind_values(binds, values, count);
+	if (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt) ||
+	    (mysql_stmt_field_count(stmt) && !fetch(stmt, &answer)))
+		rc = my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
+	free(binds);
+	if (rc != STORE_OK)
+		return rc;
+	answer.insert_id = mysql_stmt_insert_id(stmt);
+	answer.changed = (int64_t)mysql_stmt_affected_rows(stmt);
+	*out = answer;
+	return rc;
+}
+
+static enum store_result prepare(struct store *store, const char *sql, MYSQL_STMT **out)
+{
+	MYSQL_STMT *stmt = mysql_stmt_init(store->conn);
+	char message[MY_ERROR_SIZE];
+	unsigned code;
+
+	if (!stmt)
+		mem_exhausted();
+	if (!mysql_stmt_prepare(stmt, sql, strlen(sql))) {
+		*out = stmt;
+		return STORE_OK;
+	}
+	code = mysql_stmt_errno(stmt);
+	snprintf(message, sizeof(message), "%s", mysql_stmt_error(stmt));
+	mysql_stmt_close(stmt);
+	return my_failed(store, code, message);
+}
+
+enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
+			      size_t count, struct my_answer *out)
+{
+	MYSQL_STMT *stmt;
+	enum store_result rc = prepare(store, sql, &stmt);
+
+	if (rc != STORE_OK)
+		return rc;
+	rc = execute(store, stmt, values, count, out);
+	/* also when the connection is gone: the library then only frees its memory */
+	mysql_stmt_close(stmt);
+	return rc;
+}
+
+static enum store_result run_here(struct store *store, enum my_statement which,
+				  const struct my_value *values, struct my_answer *out)
+{
+	MYSQL_STMT **stmt = &store->statements[which];
+	enum store_result rc = STORE_OK;
+
+	if (!*stmt)
+		rc = prepare(store, statements[which].sql, stmt);
+	return rc == STORE_OK
+		   ? execute(store, *stmt, values, (size_t)statements[which].parameters, out)
+		   : rc;
+}
+
+static bool wants_retry(const struct store *store)
+{
+	const struct timespec pause = {.tv_nsec = RETRY_PAUSE_NS};
+
+	if (store->code != ER_LOCK_DEADLOCK && store->code != NOT_READY)
+		return false;
+	nanosleep(&pause, NULL);
+	return my_clock_us() < store->deadline_us;
+}
+
+enum store_result my_run(struct store *store, enum my_statement which,
+			 const struct my_value *values, struct my_answer *out)
+{
+	bool fresh = !store->conn;
+	enum store_result rc;
+
+	for (;;) {
+		rc = store->conn ? STORE_OK : my_connect(store);
+		if (rc == STORE_OK && fresh)
+			rc = my_schema_check(store, NULL);
+		if (rc == STORE_OK)
+			rc = run_here(store, which, values, out);
+		if (rc == STORE_OK)
+			return rc;
+		if (store->conn && wants_retry(store))
+			continue;
+		if (fresh || (store->conn && !is_read_only(store->code)) ||
+		    my_clock_us() >= store->deadline_us)
+			return rc;
+		my_disconnect(store);
+		fresh = true;
+	}
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/mysql.h"
+
+#include <mysqld_error.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/strbuf.h"
+
+/*
+ * The tables and their columns are the Python daemon's. A take-over fills new tables beside the old
+ * ones and then renames all of them in one statement, bley_schema among them: it can break off
+ * anywhere and begins anew the next time. The log's key is invisible, so that rows are still
+ * inserted by position; Galera wants one.
+ */
+#define STATUS_TABLE(name)                                                                        \
+	"CREATE TABLE IF NOT EXISTS " name " (ip varchar(39) NOT NULL, status smallint NOT NULL," \
+	" last_action datetime(6) NOT NULL, sender varchar(254) NOT NULL,"                        \
+	" recipient varchar(254) NOT NULL, fail_count int NOT NULL DEFAULT 0,"                    \
+	" PRIMARY KEY (ip, sender, recipient))"
+#define LOG_TABLE(name)                                                                       \
+	"CREATE TABLE IF NOT EXISTS " name " (logtime datetime(6) NOT NULL, ip varchar(39),"  \
+	" sender varchar(254), recipient varchar(254), action varchar(254), check_dnswl int," \
+	" check_dnsbl int, check_helo int, check_dyn int, check_db int, check_spf int,"       \
+	" check_s_eq_r int, check_postmaster int, check_cache int,"                           \
+	" id bigint unsigned NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY, KEY logtime "     \
+	"(logtime))"
+#define CACHE_TABLE                                                                   \
+	"CREATE TABLE IF NOT EXISTS bley_cache (ip varchar(39) NOT NULL PRIMARY KEY," \
+	" status smallint NOT NULL, last_action datetime(6) NOT NULL)"
+#define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
+
+static const char version_sql[] = "SELECT max(version) FROM bley_schema";
+static const char exists_sql[] = "SELECT count(*) FROM information_schema.tables"
+				 " WHERE table_schema = database() AND table_name = ?";
+/* A column of type timestamp comes in the session's zone, which is UTC; a datetime is local time as
+ * it was written. */
+static const char is_datetime_sql[] = "SELECT count(*) FROM information_schema.columns"
+				      " WHERE table_schema = database() AND table_name = ?"
+				      " AND column_name = ? AND data_type = 'datetime'";
+
+static enum store_result run(struct store *store, const char *sql, int64_t *changed)
+{
+	if (mysql_query(store->conn, sql))
+		return my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	if (changed)
+		*changed = (int64_t)mysql_affected_rows(store->conn);
+	return STORE_OK;
+}
+
+/* A table whose texts are equal only when their bytes are: by default blanks at the end do not
+ * count. */
+static enum store_result create(struct store *store, const char *sql)
+{
+	bool mariadb = strstr(mysql_get_server_info(store->conn), "MariaDB") != NULL;
+	struct strbuf whole = STRBUF_INIT;
+	enum store_result rc;
+
+	strbuf_addf(&whole,
+		    "%s ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=%s", sql,
+		    mariadb ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin");
+	rc = run(store, whole.buf, NULL);
+	strbuf_release(&whole);
+	return rc;
+}
+
+static enum store_result ask(struct store *store, const char *sql, const char *first,
+			     const char *second, int64_t *value)
+{
+	const struct my_value values[] = {{.text = first}, {.text = second}};
+	struct my_answer answer;
+	enum store_result rc = my_run_once(store, sql, values,
+					   first && second ? 2
+					   : first	   ? 1
+							   : 0,
+					   &answer);
+
+	if (rc == STORE_OK)
+		*value = answer.null[0] ? 0 : answer.column[0];
+	return rc;
+}
+
+/* The SQL that reads a time of an old table as UTC. */
+static enum store_result utc_of(struct store *store, const char *table, const char *column,
+				char *out, size_t size)
+{
+	int64_t datetime = 0;
+	enum store_result rc = ask(store, is_datetime_sql, table, column, &datetime);
+
+	snprintf(out, size,
+		 datetime
+		     ? "coalesce(CONVERT_TZ(%s, @@global.time_zone, '+00:00'), UTC_TIMESTAMP(6))"
+		     : "coalesce(%s, UTC_TIMESTAMP(6))",
+		 column);
+	return rc;
+}
+
+static enum store_result copy_status(struct store *store, struct store_schema_report *report)
+{
+	char utc[200], sql[1200];
+	int64_t before = 0, after = 0;
+	enum store_result rc = ask(store, "SELECT count(*) FROM bley_status", NULL, NULL, &before);
+
+	if (rc == STORE_OK)
+		rc = utc_of(store, "bley_status", "last_action", utc, sizeof(utc));
+	if (rc != STORE_OK)
+		return rc;
+	snprintf(
+	    sql, sizeof(sql),
+	    "INSERT INTO bley_status_new (ip, status, last_action, sender, recipient, fail_count)"
+	    " SELECT " TEXT(
+		"lower(ip)") " AS a, min(coalesce(status, 2)), max(%s),"
+			     " " TEXT(
+				 "lower(coalesce(sender, ''))") " AS b,"
+								" " TEXT(
+								    "lower(coalesce(recipient, "
+								    "''))") " AS c, "
+									    "max(coalesce(fail_"
+									    "count, 0))"
+									    " FROM bley_status "
+									    "GROUP BY a, b, c",
+	    utc);
+	rc = run(store, sql, &after);
+	report->folded = before - after;
+	report->converted += before;
+	return rc;
+}
+
+static enum store_result copy_log(struct store *store, struct store_schema_report *report)
+{
+	char utc[200], sql[1200];
+	int64_t rows = 0;
+	enum store_result rc = utc_of(store, "bley_log", "logtime", utc, sizeof(utc));
+
+	if (rc != STORE_OK)
+		return rc;
+	snprintf(
+	    sql, sizeof(sql),
+	    "INSERT INTO bley_log_new (logtime, ip, sender, recipient, action, check_dnswl,"
+	    " check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
+	    " check_postmaster, check_cache) SELECT %s, ip, sender, recipient, action, check_dnswl,"
+	    " check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
+	    " check_postmaster, check_cache FROM bley_log",
+	    utc);
+	rc = run(store, sql, &rows);
+	report->converted += rows;
+	return rc;
+}
+
+/* Makes one table, or its successor where the Python daemon's is there. */
+static enum store_result
+make_table(struct store *store, const char *name, const char *fresh, const char *successor,
+	   bool *old, enum store_result (*copy)(struct store *, struct store_schema_report *),
+	   struct store_schema_report *report)
+{
+	int64_t exists = 0;
+	enum store_result rc = ask(store, exists_sql, name, NULL, &exists);
+
+	*old = exists != 0;
+	if (rc == STORE_OK)
+		rc = create(store, *old ? successor : fresh);
+	if (rc == STORE_OK && *old)
+		rc = copy(store, report);
+	return rc;
+}
+
+static enum store_result finish(struct store *store, bool status, bool log)
+{
+	char sql[400];
+	enum store_result rc;
+
+	snprintf(sql, sizeof(sql), "RENAME TABLE %s%sbley_schema_new TO bley_schema",
+		 status ? "bley_status TO bley_status_python, bley_status_new TO bley_status, "
+			: "",
+		 log ? "bley_log TO bley_log_python, bley_log_new TO bley_log, " : "");
+	rc = run(store, sql, NULL);
+	if (rc != STORE_OK && store->code == ER_TABLE_EXISTS_ERROR)
+		rc = run(store, "DROP TABLE IF EXISTS bley_schema_new",
+			 NULL); /* another node was faster */
+	if (rc == STORE_OK)
+		rc = run(store, "DROP TABLE IF EXISTS bley_status_python, bley_log_python", NULL);
+	return rc;
+}
+
+static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
+{
+	enum store_result rc = STORE_OK;
+	bool status = false, log = false;
+	int64_t exists = 0;
+
+	rc = ask(store, exists_sql, "bley_schema", NULL, &exists);
+	if (rc != STORE_OK || exists)
+		return rc; /* another process was faster */
+	rc = run(store, "DROP TABLE IF EXISTS bley_schema_new, bley_status_new, bley_log_new",
+		 NULL);
+	if (rc == STORE_OK)
+		rc = create(store,
+			    "CREATE TABLE bley_schema_new (version int NOT NULL PRIMARY KEY)");
+	if (rc == STORE_OK)
+		rc = run(store, "INSERT INTO bley_schema_new VALUES (1)", NULL);
+	if (rc == STORE_OK)
+		rc = create(store, CACHE_TABLE);
+	if (rc == STORE_OK)
+		rc = make_table(store, "bley_status", STATUS_TABLE("bley_status"),
+				STATUS_TABLE("bley_status_new"), &status, copy_status, report);
+	if (rc == STORE_OK)
+		rc = make_table(store, "bley_log", LOG_TABLE("bley_log"), LOG_TABLE("bley_log_new"),
+				&log, copy_log, report);
+	if (rc == STORE_OK)
+		rc = finish(store, status, log);
+	report->taken_over = status || log;
+	report->created = rc == STORE_OK && !report->taken_over;
+	return rc;
+}
+
+/* Two hosts may both want to: one waits for the other. */
+static enum store_result upgrade(struct store *store, struct store_schema_report *report)
+{
+	char error[MY_ERROR_SIZE];
+	unsigned seconds = (unsigned)store->config.timeout_ms / 1000 + 1;
+	const struct my_value wait = {.number = seconds};
+	struct my_answer answer;
+	enum store_result rc = my_run_once(store, "SELECT GET_LOCK(concat('bley.', database()), ?)",
+					   &wait, 1, &answer);
+
+	if (rc != STORE_OK)
+		return rc;
+	if (answer.null[0] || !answer.column[0])
+		return my_failed(store, ER_LOCK_WAIT_TIMEOUT,
+				 "another process makes or upgrades the schema");
+	rc = upgrade_locked(store, report);
+	memcpy(error, store->error, sizeof(error));
+	if (store->conn)
+		my_run_once(store, "SELECT RELEASE_LOCK(concat('bley.', database()))", NULL, 0,
+			    &answer);
+	memcpy(store->error, error, sizeof(error));
+	return rc;
+}
+
+enum store_result my_schema_check(struct store *store, struct store_schema_report *report)
+{
+	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
+	int64_t version = 0;
+	enum store_result rc = ask(store, version_sql, NULL, NULL, &version);
+
+	if (rc != STORE_OK && store->code == ER_NO_SUCH_TABLE) {
+		rc = upgrade(store, &done);
+		if (rc == STORE_OK)
+			rc = ask(store, version_sql, NULL, NULL, &version);
+	}
+	if (rc == STORE_OK && !done.created && !done.taken_over)
+		done.from = (int)version;
+	if (rc == STORE_OK && version > STORE_SCHEMA_VERSION) {
+		snprintf(store->error, sizeof(store->error),
+			 "MySQL database %s: its schema has version %lld, this bley knows versions "
+			 "up to "
+			 "%d: install the newer bley on this host too",
+			 store->config.name, (long long)version, STORE_SCHEMA_VERSION);
+		rc = STORE_BROKEN;
+	}
+	if (rc == STORE_OK && report)
+		*report = done;
+	return rc;
+}
