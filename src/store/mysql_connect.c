@@ -199,6 +199,17 @@ static bool real_connect(struct store *store)
 	return done != NULL;
 }
 
+/* Or need not be: a local socket, or settings that leave it open. Not every library sees to it by
+ * itself. */
+static bool is_encrypted(const struct store *store)
+{
+	const struct store_config *c = &store->config;
+	bool wanted = !strcmp(c->tls, "require") || !strcmp(c->tls, "verify");
+
+	return !wanted || c->host[0] == '/' || !strcmp(c->host, "localhost") ||
+	       mysql_get_ssl_cipher(store->conn);
+}
+
 /* MariaDB before 11.1 knows the isolation level by its old name only. */
 static bool set_up(struct store *store)
 {
@@ -227,9 +238,12 @@ enum store_result my_connect(struct store *store)
 	mysql_options(store->conn, MYSQL_SET_CHARSET_NAME, "utf8mb4");
 	mysql_options(store->conn, MYSQL_READ_DEFAULT_GROUP, "bley");
 	mysql_options4(store->conn, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "bley");
-	if (real_connect(store) && set_up(store))
+	if (real_connect(store) && !is_encrypted(store))
+		rc = my_failed(store, CR_SSL_CONNECTION_ERROR, "the server offers no TLS (dbtls)");
+	else if (!mysql_errno(store->conn) && set_up(store))
 		return STORE_OK;
-	rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	else
+		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
 	my_disconnect(store);
 	store->refused_until_us = my_clock_us() + REFUSED_US;
 	return rc;

@@ -127,7 +127,7 @@ class PostgreSQL(Server):
         """The rows as text, columns between tabs; NULL is \\N."""
         return run([os.path.join(self.bin, "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-P", "null=\\N", "-v",
                     "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database, "-f", "-"],
-                   input=statement)
+                   input=statement, env={**os.environ, "PGCLIENTENCODING": "UTF8"})
 
 
 class MariaDB(Server):

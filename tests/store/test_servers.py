@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The real handler with a database server behind it, and what it does when that server is not as it should be."""
+
+import os
+import signal
+import subprocess
+import threading
+import unittest
+
+import bleytest
+import servers
+
+DEFER = "DEFER_IF_PERMIT greylisted, try again later"
+BLEY = {"dbuser": "bley", "dbpass": "s3cret"}
+
+
+class ServerCase:
+    """What holds on every server. The kind gives: make(), keys(), sql(), lock(), kill_connections()."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.server = cls.make()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.remove()
+        super().tearDownClass()
+
+    def setUp(self):
+        super().setUp()
+        self.name = self.server.database()
+        self.configure()
+
+    def configure(self, **keys):
+        path = self.write_conf(**{"cache_valid": 0, "db_timeout": 2, "dbname": self.name, **BLEY, **self.keys(), **keys})
+        os.chmod(path, 0o600)
+        return path
+
+    def query(self, statement):
+        return self.server.sql(statement, self.name)
+
+    def faults(self):
+        return [line for line in self.log_lines() if "]: error: " in line or "]: warning: " in line]
+
+    def wait_for_decisions(self, handler):
+        """The fault is mended: the handler decides again, without a hand."""
+        count = iter(range(10 ** 6))
+        self.wait_until(lambda: handler.ask_suspicious(sender=f"w{next(count)}@example.net") == DEFER, "a decision")
+
+    def assert_flows(self, handler, pattern):
+        self.assertEqual(handler.ask_suspicious(sender="flows@example.net"), "DUNNO")
+        self.wait_for_log("error: .*" + pattern)
+        self.assertFalse([line for line in self.log_lines() if BLEY["dbpass"] in line])
+
+    def test_greylisting(self):
+        self.configure(cache_valid=60)
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.assertEqual(handler.ask_suspicious(), DEFER + " (cached result)")
+        self.pass_time(1800)
+        self.assertRegex(handler.ask_suspicious(), "^PREPEND X-Greylist: delayed 18[0-9][0-9] seconds")
+        self.assertEqual(handler.ask(sender="gr\u00fc\u00df@example.net", recipient="\u4f60@example.org"), "DUNNO")
+        self.assertEqual(handler.finish(), 0)
+        self.assertEqual(self.query("SELECT sender, recipient, status, fail_count FROM bley_status WHERE status = 0"
+                                    " ORDER BY ip").splitlines()[0],
+                         "gr\u00fc\u00df@example.net\t\u4f60@example.org\t0\t0")
+        self.assertEqual(self.query("SELECT count(*) FROM bley_log").strip(), "4")
+        self.assertFalse(self.faults())
+
+    def test_stopped_and_started(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.server.stop()
+        self.assert_flows(handler, "")
+        self.assertEqual(self.handler().ask_suspicious(), "DUNNO")
+        self.server.start()
+        self.wait_for_decisions(handler)
+
+    def test_restarted_under_an_idle_handler(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.wait_until(lambda: self.query("SELECT count(*) FROM bley_log").strip() == "1", "the log row")
+        self.server.stop()
+        self.server.start()
+        self.assertEqual(handler.ask_suspicious(sender="2@example.net"), DEFER, self.faults())
+        self.assertFalse(self.faults())
+
+    def test_a_connection_that_is_killed(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.kill_connections()
+        self.assertEqual(handler.ask_suspicious(sender="2@example.net"), DEFER)
+        self.assertFalse(self.faults())
+
+    def test_frozen(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.freeze(signal.SIGSTOP)
+        try:
+            self.assert_flows(handler, "")
+        finally:
+            self.freeze(signal.SIGCONT)
+        self.wait_for_decisions(handler)
+
+    def test_locked(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        holder = self.lock()
+        self.assert_flows(handler, "")
+        bleytest.stop(holder)
+        self.wait_for_decisions(handler)
+
+    def test_wrong_password(self):
+        self.configure(dbpass="wr0ng", **self.with_password())
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), "DUNNO")
+        self.wait_for_log("error: .*dbpass")
+        self.assertFalse([line for line in self.log_lines() if "wr0ng" in line])
+        self.configure(**self.with_password())
+        self.wait_for_decisions(self.handler())
+
+    def test_no_such_database(self):
+        self.configure(dbname="nothere")
+        self.assert_flows(self.handler(), "nothere")
+
+    def test_no_server(self):
+        self.configure(dbhost="127.0.0.1", dbport=bleytest.free_port(), failure_action="DEFER_IF_PERMIT broken")
+        handler = self.handler()
+        for _ in range(3):
+            self.assertEqual(handler.ask_suspicious(), "DEFER_IF_PERMIT broken")
+        self.wait_for_log("error: .*127.0.0.1")
+
+    def test_fifty_see_the_same_new_tuple(self):
+        self.handler().ask()  # makes the tables
+        handlers = [self.handler() for _ in range(50)]
+        for handler in handlers:
+            handler.send(bleytest.suspicious(sender="same@example.net"))
+        self.assertEqual([handler.answer() for handler in handlers], [DEFER] * 50)
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status WHERE sender = 'same@example.net'").strip(), "1")
+        for handler in handlers:
+            handler.send(bleytest.suspicious(sender="same@example.net"))
+        self.assertEqual([handler.answer() for handler in handlers], [DEFER] * 50)
+        counted = int(self.query("SELECT fail_count FROM bley_status WHERE sender = 'same@example.net'"))
+        self.assertGreaterEqual(counted, 50)  # and one for each that came late in the first round
+        self.assertLess(counted, 100)
+        self.assertFalse(self.faults())
+
+    def test_killed_in_mid_traffic(self):
+        """No deferral that was answered is forgotten, none is wrong, nobody hangs."""
+        self.handler().ask()
+        answered, wrong = set(), []
+
+        def talk(number):
+            try:
+                handler = self.handler()
+                for request in range(60):
+                    sender = f"{number}.{request}@example.net"
+                    answer = handler.ask_suspicious(sender=sender)
+                    if answer == DEFER:
+                        answered.add(sender)
+                    elif answer != "DUNNO":
+                        raise AssertionError(answer)
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=talk, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        self.wait_until(lambda: len(answered) > 40, "traffic")
+        self.server.stop(signal.SIGKILL)
+        self.server.start()
+        for thread in threads:
+            thread.join()
+        if wrong:
+            raise wrong[0]
+        stored = set(self.query("SELECT sender FROM bley_status WHERE status = 2").split())
+        self.assertFalse(answered - stored)
+
+    def test_init_and_purge(self):
+        first = self.bleyctl("init")
+        self.assertEqual(first.returncode, 0, first.stderr)
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        handler.finish()
+        self.pass_time(11 * 86400)
+        self.assertEqual(self.bleyctl("purge", "--dry-run").returncode, 0)
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "1")
+        self.assertEqual(self.bleyctl("purge").returncode, 0)
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "0")
+
+    def test_a_newer_schema(self):
+        self.bleyctl("init")
+        self.query("UPDATE bley_schema SET version = 99")
+        self.assert_flows(self.handler(), "version 99")
+
+
+class PostgreSQL(ServerCase, bleytest.TestCase):
+    @classmethod
+    def make(cls):
+        if not servers.PostgreSQL.programs():
+            bleytest.TestCase().need("initdb")
+        server = servers.PostgreSQL(synchronous_commit="on")
+        server.sql("ALTER ROLE bley PASSWORD 's3cret'", "postgres")
+        return server
+
+    def keys(self):
+        return {"dbtype": "pgsql", "dbhost": self.server.host, "dbport": self.server.port}
+
+    def with_password(self):
+        with open(self.server.path("data", "pg_hba.conf"), "w", encoding="ascii") as stream:
+            stream.write("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+        self.server.sql("SELECT pg_reload_conf()", "postgres")
+        return {"dbhost": "127.0.0.1"}
+
+    def pass_time(self, seconds):
+        for table in ("bley_status", "bley_cache"):
+            self.query(f"UPDATE {table} SET last_action = last_action - {seconds} * interval '1 second'")
+
+    def kill_connections(self):
+        self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bley'")
+
+    def freeze(self, number):
+        """The server and the processes that it has made for its connections."""
+        pid = self.server.process.pid
+        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+            pids = [pid, *map(int, stream.read().split())]
+        for each in pids:
+            try:
+                os.kill(each, number)
+            except ProcessLookupError:
+                pass
+
+    def lock(self):
+        """A process that holds the table until it is stopped."""
+        process = subprocess.Popen(
+            [os.path.join(self.server.bin, "psql"), "-X", "-q", "-A", "-t", "-h", self.server.host, "-p", str(self.server.port),
+             "-U", "postgres", "-d", self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(bleytest.stop, process)
+        process.stdin.write("BEGIN; LOCK TABLE bley_status IN ACCESS EXCLUSIVE MODE; SELECT 'held';\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), "held\n")
+        return process
+
+    def test_an_encoding_that_has_not_all(self):
+        self.name = self.server.database("ENCODING 'LATIN1' LOCALE 'C'")
+        self.configure()
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(sender="gr\u00fc\u00df-\u4f60@example.net"), DEFER)
+        self.assertEqual(handler.ask_suspicious(sender="gr\u00fc\u00df@example.net"), DEFER)
+        self.assertEqual(self.query("SELECT sender FROM bley_status ORDER BY sender").split(),
+                         ["gr??-?@example.net", "gr\u00fc\u00df@example.net"])
+        self.assertFalse(self.faults())
+
+    def test_a_read_only_server(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.query(f"ALTER DATABASE {self.name} SET default_transaction_read_only = on")
+        self.kill_connections()
+        self.assert_flows(handler, "read-only")
+        self.query(f"SET default_transaction_read_only = off; ALTER DATABASE {self.name} RESET default_transaction_read_only")
+        self.wait_for_decisions(handler)
+
+    def test_a_standby_that_is_promoted(self):
+        """The handler asks what is a standby first, and is its primary's from then on."""
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        standby = servers.PostgreSQL(copy_of=self.server)
+        self.addCleanup(standby.remove)
+        self.configure(dbhost=standby.host, dbport=standby.port)
+        second = self.handler()
+        self.wait_until(lambda: "bley_status" in standby.sql("SELECT relname FROM pg_class WHERE relname = 'bley_status'",
+                                                             self.name), "the standby's copy")
+        self.assert_flows(second, "read-only")
+        standby.command("pg_ctl", "-D", standby.path("data"), "-w", "promote")
+        self.wait_for_decisions(second)
+        self.assertIn("w", standby.sql("SELECT sender FROM bley_status", self.name))
+
+    def test_pgbouncer(self):
+        """A pooler in transaction mode: each statement may meet another connection."""
+        program = self.need("pgbouncer")
+        port = bleytest.free_port()
+        conf = self.write("pgbouncer.ini", f"""[databases]
+* = host={self.server.host} port={self.server.port} user=bley
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 2
+logfile = {self.write("pgbouncer.log", "", 0o666)}
+pidfile =
+""")
+        process = self.start([*servers.as_user("postgres"), program, conf])
+        self.wait_for_port(port, process=process)
+        self.configure(dbhost="127.0.0.1", dbport=port)
+        handlers = [self.handler() for _ in range(8)]
+        for request in range(10):
+            for number, handler in enumerate(handlers):
+                handler.send(bleytest.suspicious(sender=f"{number}.{request}@example.net"))
+            self.assertEqual([handler.answer() for handler in handlers], [DEFER] * len(handlers))
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "80")
+        self.assertEqual(self.bleyctl("purge").returncode, 0)
+        self.assertFalse(self.faults())
+
+
+class MariaDB(ServerCase, bleytest.TestCase):
+    @classmethod
+    def make(cls):
+        bleytest.TestCase().need("mariadbd", "mariadb-install-db")
+        server = servers.MariaDB("--innodb-flush-log-at-trx-commit=2")
+        server.sql("ALTER USER bley IDENTIFIED BY 's3cret', bley@localhost IDENTIFIED BY 's3cret'")
+        return server
+
+    def keys(self):
+        return {"dbtype": "mysql", "dbhost": self.server.host}
+
+    def with_password(self):
+        return {"dbhost": "127.0.0.1", "dbport": self.server.port}
+
+    def pass_time(self, seconds):
+        for table in ("bley_status", "bley_cache"):
+            self.query(f"UPDATE {table} SET last_action = last_action - INTERVAL {seconds} SECOND")
+
+    def kill_connections(self):
+        for pid in self.query("SELECT id FROM information_schema.processlist WHERE user = 'bley'").split():
+            self.query(f"KILL CONNECTION {pid}")
+
+    def freeze(self, number):
+        self.server.process.send_signal(number)
+
+    def lock(self):
+        process = subprocess.Popen(
+            ["mariadb", "--no-defaults", "-uroot", "-S", self.server.host, "-N", "-B", "-n", self.name], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, text=True)
+        self.addCleanup(bleytest.stop, process)
+        process.stdin.write("LOCK TABLES bley_status WRITE; SELECT 'held';\n")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), "held\n")
+        return process
+
+    def test_a_socket_directory(self):
+        os.symlink(self.server.host, self.path("mysqld.sock"))
+        self.configure(dbhost=self.tmp)
+        self.assertEqual(self.handler().ask_suspicious(), DEFER)
+
+    def test_tls_that_the_server_lacks(self):
+        self.configure(dbtls="prefer")
+        self.assertEqual(self.handler().ask_suspicious(), DEFER)
+        self.configure(dbtls="require", **self.with_password())
+        self.assert_flows(self.handler(), "(SSL|TLS)")
+
+    def test_a_read_only_server(self):
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.query("SET GLOBAL read_only = 1")
+        try:
+            self.assert_flows(handler, "read-only|read_only|written")
+        finally:
+            self.query("SET GLOBAL read_only = 0")
+        self.wait_for_decisions(handler)
+
+
+if __name__ == "__main__":
+    unittest.main()
