@@ -5,10 +5,13 @@ import atexit
 import glob
 import os
 import pwd
+import select
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 
 import bleytest
@@ -145,7 +148,7 @@ class MariaDB(Server):
              f"--datadir={self.path('data')}", "--auth-root-authentication-method=normal", "--skip-test-db",
              "--skip-name-resolve", "--innodb-log-file-size=4M"], cwd=self.folder)
         self.start()
-        self.sql("CREATE USER bley IDENTIFIED BY 'bley'; CREATE USER bley@localhost IDENTIFIED BY 'bley'")
+        self.sql("CREATE USER IF NOT EXISTS bley IDENTIFIED BY 'bley', bley@localhost IDENTIFIED BY 'bley'")
 
     def start(self, *more):
         with open(self.path("log"), "ab") as log:
@@ -175,3 +178,67 @@ class MariaDB(Server):
                     *([database] if database else [])], input=statement)
         return "\n".join("\t".join("\\N" if value == "NULL" else value for value in line.split("\t"))
                          for line in text.splitlines())
+
+
+def free_ports(count):
+    return [bleytest.free_port() for _ in range(count)]
+
+
+class GaleraNode(MariaDB):
+    """A node of a cluster; the first has no peers. Its data comes from them, by rsync."""
+
+    PROVIDER = "/usr/lib/galera/libgalera_smm.so"
+
+    def __init__(self, number, peers=()):
+        group, state, transfer = free_ports(3)
+        self.group = f"127.0.0.1:{group}"
+        joined = ",".join(node.group for node in peers)
+        super().__init__(
+            "--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--wsrep-on=ON", f"--wsrep-provider={self.PROVIDER}",
+            "--wsrep-cluster-name=bley", f"--wsrep-cluster-address=gcomm://{joined}", f"--wsrep-node-name=n{number}",
+            f"--wsrep-node-address={self.group}", "--wsrep-sst-method=rsync",
+            f"--wsrep-sst-receive-address=127.0.0.1:{transfer}",
+            f"--wsrep-provider-options=gmcast.listen_addr=tcp://{self.group};ist.recv_addr=127.0.0.1:{state};"
+            "gcache.size=8M;gcache.page_size=8M;pc.recovery=0",
+            *([] if peers else ["--wsrep-new-cluster"]))
+
+    def is_ready(self):
+        if not super().is_ready():
+            return False
+        return "ON" in self.sql("SHOW STATUS LIKE 'wsrep_ready'")
+
+
+class Proxy(threading.Thread):
+    """Passes one connection at a time on to a server and counts round trips: how often the client speaks after the server."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.server_port = port
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.trips = 0
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
+                self.pass_on(client, server)
+
+    def pass_on(self, client, server):
+        last = server
+        while True:
+            for side in select.select([client, server], [], [])[0]:
+                data = side.recv(65536)
+                if not data:
+                    return
+                if side is client and last is server:
+                    self.trips += 1
+                last = side
+                (server if side is client else client).sendall(data)
+
+    def close(self):
+        self.listener.close()

@@ -190,6 +190,33 @@ class ServerCase:
         self.assertEqual(self.bleyctl("purge").returncode, 0)
         self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "0")
 
+    def trips_of(self, handler, proxy, **changes):
+        """The round trips of a decision before its answer, and of its log row after it."""
+        rows = int(self.query("SELECT count(*) FROM bley_log"))
+        before = proxy.trips
+        answer = handler.ask_suspicious(**changes)
+        self.wait_until(lambda: int(self.query("SELECT count(*) FROM bley_log")) == rows + 1, "the log row")
+        return answer.split()[0], proxy.trips - before - 1
+
+    def test_round_trips(self):
+        """Once the statements are prepared: one to recall; one to remember, or as many as the engine needs."""
+        proxy = servers.Proxy(self.server.port)
+        self.addCleanup(proxy.close)
+        self.bleyctl("init")
+        self.configure(**{**self.with_password(), "cache_valid": 60, "dbtls": "off", "dbport": proxy.port})
+        handler = self.handler()
+        for wait in (0, 61, 7200, 61):  # new, too early, passes, known: each statement has been used
+            self.pass_time(wait)
+            self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net")
+        self.pass_time(61)
+        both = 1 + self.remember_trips
+        self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net"), ("DUNNO", both))
+        self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.1", sender="new@example.net"), ("DUNNO", 1))
+        self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", both))
+        self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", 1))
+        self.pass_time(61)
+        self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", both))
+
     def test_a_newer_schema(self):
         self.bleyctl("init")
         self.query("UPDATE bley_schema SET version = 99")
@@ -197,6 +224,8 @@ class ServerCase:
 
 
 class PostgreSQL(ServerCase, bleytest.TestCase):
+    remember_trips = 1
+
     @classmethod
     def make(cls):
         if not servers.PostgreSQL.programs():
@@ -307,6 +336,8 @@ pidfile =
 
 
 class MariaDB(ServerCase, bleytest.TestCase):
+    remember_trips = 2  # the tuple, the client's cached verdict
+
     @classmethod
     def make(cls):
         bleytest.TestCase().need("mariadbd", "mariadb-install-db")

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Two nodes of a Galera cluster, handlers on each: who loses a conflict of writes is told so, and tries again."""
+
+import os
+import threading
+import unittest
+
+import bleytest
+import servers
+
+DEFER = "DEFER_IF_PERMIT greylisted, try again later"
+
+
+class Galera(bleytest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        bleytest.TestCase().need("mariadbd", "mariadb-install-db", "rsync")
+        if not os.path.exists(servers.GaleraNode.PROVIDER):
+            bleytest.TestCase().need("galera-4")
+        cls.nodes = [servers.GaleraNode(1)]
+        cls.nodes.append(servers.GaleraNode(2, cls.nodes))
+
+    @classmethod
+    def tearDownClass(cls):
+        for node in reversed(cls.nodes):
+            node.remove()
+        super().tearDownClass()
+
+    def setUp(self):
+        super().setUp()
+        self.name = self.nodes[0].database()
+        self.confs = []
+        for number, node in enumerate(self.nodes):
+            conf = self.write_conf(f"bley{number}.conf", cache_valid=0, dbtype="mysql", dbhost=node.host, dbname=self.name,
+                                   dbuser="bley", dbpass="bley", db_timeout=20)
+            os.chmod(conf, 0o600)
+            self.confs.append(conf)
+
+    def sql(self, statement, node=0):
+        return self.nodes[node].sql("SET SESSION wsrep_sync_wait = 15; " + statement, self.name)
+
+    def handlers(self, count):
+        """So many on each node."""
+        return [self.handler(conf=conf) for conf in self.confs for _ in range(count)]
+
+    def faults(self):
+        return [line for line in self.log_lines() if "]: error: " in line]
+
+    def test_both_make_the_tables(self):
+        for handler in (handlers := self.handlers(2)):
+            handler.send(bleytest.suspicious())
+        self.assertEqual([handler.answer() for handler in handlers], [DEFER] * len(handlers))
+        for node in range(2):
+            self.assertEqual(self.sql("SELECT count(*) FROM bley_status", node).strip(), "1")
+
+    def test_the_same_new_tuple_on_both(self):
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        handlers = self.handlers(4)
+        for number in range(20):
+            for handler in handlers:
+                handler.send(bleytest.suspicious(sender=f"{number}@example.net"))
+            self.assertEqual([handler.answer() for handler in handlers], [DEFER] * len(handlers))
+        for node in range(2):
+            self.assertEqual(self.sql("SELECT count(*) FROM bley_status", node).strip(), "20")
+        self.assertFalse(self.faults())
+
+    def test_no_failure_is_lost(self):
+        """Both nodes count attempts of one tuple at the same time: certification lets only one of two through."""
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        self.assertEqual(self.handler(conf=self.confs[0]).ask_suspicious(), DEFER)
+        self.assertEqual(self.sql("SELECT fail_count FROM bley_status", 1).strip(), "0")
+        wrong = []
+
+        def talk(handler):
+            try:
+                for _ in range(25):
+                    self.assertEqual(handler.ask_suspicious(), DEFER)
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=talk, args=(handler,)) for handler in self.handlers(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if wrong:
+            raise wrong[0]
+        for node in range(2):
+            self.assertEqual(self.sql("SELECT fail_count FROM bley_status", node).strip(), "100")
+        self.assertFalse(self.faults())
+
+
+if __name__ == "__main__":
+    unittest.main()
