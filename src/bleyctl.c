@@ -9,11 +9,18 @@
 
 /* In the order of the alphabet, as the help prints them. */
 static const struct ctl_command *const commands[] = {
+    &ctl_allow,
     &ctl_check,
     &ctl_config,
+    &ctl_forget,
     &ctl_init,
+    &ctl_list,
     &ctl_purge,
+    &ctl_show,
     &ctl_spf,
+    &ctl_stats,
+    &ctl_test,
+    &ctl_why,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

@@ -16,31 +16,50 @@ struct resolver;
 /* The normalised sender of a mail, as the checks see it (BEHAVIOUR section 2). */
 struct check_subject {
 	struct ipaddr client;
-	const char *client_name; /* lower case, no final dot, `unknown` where the reverse name does not verify */
-	const char *helo_name;   /* lower case, no final dot */
-	const char *sender;      /* normalised; empty: the null sender */
-	const char *recipient;   /* normalised */
-	const char *raw_sender;  /* as the mail server sent it */
+	const char *client_name; /* lower case, no final dot, `unknown` where the reverse name does
+				    not verify */
+	const char *helo_name;	 /* lower case, no final dot */
+	const char *sender;	 /* normalised; empty: the null sender */
+	const char *recipient;	 /* normalised */
+	const char *raw_sender;	 /* as the mail server sent it */
 };
 
-/* Something an administrator should know, for the caller to log. `key` is the same for the same cause,
- * so that a connection logs it once. */
+/* Something an administrator should know, for the caller to log. `key` is the same for the same
+ * cause, so that a connection logs it once. */
 struct check_note {
 	const char *key;
 	const char *text;
 	struct check_note *next;
 };
 
+/* What one entry of the DNS lists answered. */
+struct check_list {
+	const char *name; /* as it may be shown */
+	bool white;
+	int weight;
+	bool hit;
+	const char *answer; /* addresses, or why there are none */
+	int64_t elapsed_us; /* negative: not answered when the outcome was certain */
+	struct check_list *next;
+};
+
+/* Asked for by who wants to explain: answers are then waited for somewhat longer than they matter.
+ */
+struct check_report {
+	struct check_list *lists; /* in the order of the settings, whitelists first */
+};
+
 /*
- * What a check works with. A check is a pure score: it does not log, read the clock or touch the store.
- * Everything it hands out lives in the arena.
+ * What a check works with. A check is a pure score: it does not log, read the clock or touch the
+ * store. Everything it hands out lives in the arena.
  */
 struct check {
 	const struct conf *conf;
 	const struct check_subject *subject;
 	struct resolver *resolver; /* begun; NULL where no check needs DNS or it cannot be used */
 	struct arena *arena;
-	struct check_note *notes; /* newest first */
+	struct check_note *notes;    /* newest first */
+	struct check_report *report; /* NULL: nobody wants one */
 };
 
 #define CHECK_UNKNOWN INT_MIN /* the check could not be made; it counts as 0 */
@@ -59,13 +78,14 @@ struct check_score check_dyn(struct check *check);
 struct check_score check_s_eq_r(struct check *check);
 struct check_score check_spf(struct check *check);
 
-/* Gives back what the checks keep from one request to the next (compiled expressions); for the program's end. */
+/* Gives back what the checks keep from one request to the next (compiled expressions); for the
+ * program's end. */
 void check_release(void);
 
 /*
- * Both kinds of DNS lists, asked together (BEHAVIOUR sections 4 and 5). Returns as soon as the outcome against the
- * thresholds can no longer change. A kind whose threshold is 0 is not asked and scores 0.
- * prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
+ * Both kinds of DNS lists, asked together (BEHAVIOUR sections 4 and 5). Returns as soon as the
+ * outcome against the thresholds can no longer change. A kind whose threshold is 0 is not asked and
+ * scores 0. prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
  */
 void check_dnsl(struct check *check, bool prefetch_spf, struct check_score *dnswl,
 		struct check_score *dnsbl);

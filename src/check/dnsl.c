@@ -10,8 +10,9 @@
 #include "conf/dnsl_name.h"
 #include "dns/resolver.h"
 
-#define DNSL_GRACE_MS 50    /* for answers that only the log's scores want */
-#define DNSL_NOTE_ALL "dns" /* the key of notes that are about no list in particular */
+#define DNSL_GRACE_MS 50	  /* for answers that only the log's scores want */
+#define DNSL_GRACE_REPORT_MS 1500 /* for answers that only a report wants */
+#define DNSL_NOTE_ALL "dns"	  /* the key of notes that are about no list in particular */
 
 /* The lists of one kind, and how they stand against their threshold. */
 struct dnsl_kind {
@@ -32,6 +33,7 @@ struct dnsl_item {
 	struct dns_question question;
 	struct dnsl_kind *kind;
 	const struct dnsl_entry *entry;
+	bool hit;
 };
 
 /* What an answer's address says. */
@@ -90,11 +92,12 @@ static const char *dnsl_address(struct check *check, const unsigned char a[4])
 	return arena_printf(check->arena, "%u.%u.%u.%u", a[0], a[1], a[2], a[3]);
 }
 
-static void dnsl_hit(struct check *check, const struct dnsl_item *item, const unsigned char a[4])
+static void dnsl_hit(struct check *check, struct dnsl_item *item, const unsigned char a[4])
 {
 	struct dnsl_kind *kind = item->kind;
 	const char *name = dnsl_public_name(check->arena, item->entry->zone);
 
+	item->hit = true;
 	kind->score += item->entry->weight;
 	kind->hits = arena_printf(check->arena, "%s%s%s (%s)",
 				  kind->hits ? kind->hits : "listed by ", kind->hits ? ", " : "",
@@ -102,7 +105,7 @@ static void dnsl_hit(struct check *check, const struct dnsl_item *item, const un
 }
 
 /* An entry's weight counts once, however many records pass its filter. */
-static void dnsl_read(struct check *check, const struct dnsl_item *item)
+static void dnsl_read(struct check *check, struct dnsl_item *item)
 {
 	const unsigned char *hit = NULL;
 
@@ -176,7 +179,7 @@ static void dnsl_settle(const struct dnsl_item *item)
 		item->kind->down += item->entry->weight;
 }
 
-static void dnsl_answered(struct check *check, const struct dnsl_item *item)
+static void dnsl_answered(struct check *check, struct dnsl_item *item)
 {
 	dnsl_settle(item);
 	if (item->question.status == DNS_OK)
@@ -208,12 +211,14 @@ static bool dnsl_decided(const struct dnsl_kind *white, const struct dnsl_kind *
  * certain, but the scores still go into the log: answers that are nearly there are taken in, and
  * nobody waits for a list that is slow or dead.
  */
-static bool dnsl_wants_more(const struct dnsl_kind *white, const struct dnsl_kind *black,
-			    bool *decided)
+static bool dnsl_wants_more(const struct check *check, const struct dnsl_kind *white,
+			    const struct dnsl_kind *black, bool *decided)
 {
 	*decided = dnsl_decided(white, black);
 	if (!*decided)
 		return true;
+	if (check->report)
+		return white->open + black->open > 0;
 	return !dnsl_reached(white) && !dnsl_reached(black) && white->open + black->open > 0;
 }
 
@@ -267,26 +272,66 @@ static struct dnsl_item *dnsl_find(struct dnsl_item *first, struct dnsl_item *en
 	return NULL;
 }
 
+/* The addresses that an answer has, or why there are none. */
+static const char *dnsl_answer(struct check *check, const struct dns_question *q)
+{
+	static const char *const texts[] = {
+	    [DNS_PENDING] = "not waited for", [DNS_NXDOMAIN] = "not listed",
+	    [DNS_NODATA] = "not listed",      [DNS_SERVFAIL] = "SERVFAIL",
+	    [DNS_REFUSED] = "REFUSED",	      [DNS_TIMEOUT] = "no answer in time",
+	};
+	const char *text = "";
+
+	if (q->status != DNS_OK)
+		return texts[q->status];
+	for (size_t i = 0; i < q->count; i++)
+		text = arena_printf(check->arena, "%s%s%s", text, i ? ", " : "",
+				    dnsl_address(check, q->records[i].data));
+	return text;
+}
+
+static void dnsl_report(struct check *check, const struct dnsl_item *first,
+			const struct dnsl_item *end)
+{
+	struct check_list **next = &check->report->lists, *list;
+
+	for (const struct dnsl_item *item = first; item < end; item++) {
+		list = arena_alloc(check->arena, sizeof(*list));
+		list->name = dnsl_public_name(check->arena, item->entry->zone);
+		list->white = item->kind->white;
+		list->weight = item->entry->weight;
+		list->hit = item->hit;
+		list->answer = dnsl_answer(check, &item->question);
+		list->elapsed_us = item->question.status == DNS_PENDING ? -1
+									: item->question.elapsed_us;
+		*next = list;
+		next = &list->next;
+	}
+}
+
 static void dnsl_run(struct check *check, bool prefetch_spf, struct dnsl_kind *white,
 		     struct dnsl_kind *black)
 {
 	size_t most = white->entries->count + black->entries->count;
 	struct dnsl_item *items = arena_alloc(check->arena, most * sizeof(*items)), *end;
 	struct dns_question *q;
+	int64_t grace_ms = check->report ? DNSL_GRACE_REPORT_MS : DNSL_GRACE_MS;
 	bool decided;
 
 	end = dnsl_ask(check, items, white);
 	end = dnsl_ask(check, end, black);
 	if (prefetch_spf)
 		dnsl_prefetch_spf(check);
-	while (dnsl_wants_more(white, black, &decided) &&
-	       (q = check->resolver->ops->next(check->resolver, decided ? DNSL_GRACE_MS : -1))) {
+	while (dnsl_wants_more(check, white, black, &decided) &&
+	       (q = check->resolver->ops->next(check->resolver, decided ? grace_ms : -1))) {
 		struct dnsl_item *item = dnsl_find(items, end, q);
 
 		if (item)
 			dnsl_answered(check, item);
 	}
 	dnsl_note_failures(check, items, end);
+	if (check->report)
+		dnsl_report(check, items, end);
 }
 
 static struct check_score dnsl_score(const struct dnsl_kind *kind, bool usable)

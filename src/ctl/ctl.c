@@ -138,22 +138,58 @@ struct conf *ctl_conf(struct ctl *ctl)
 	return conf->usable ? conf : NULL;
 }
 
-const struct store_driver *ctl_store(struct ctl *ctl, struct store **store)
+static const struct store_driver *open_store(struct ctl *ctl, bool must_exist, struct store **store,
+					     enum store_result *result)
 {
-	const struct store_driver *driver = NULL;
+	const struct store_driver *driver;
 	struct conf *conf = ctl_conf(ctl);
 	struct store_config config;
 	char error[ERROR_SIZE];
 
+	*result = STORE_BROKEN;
 	if (!conf)
 		return NULL;
 	store_config_from(conf, &config, &conf->arena);
+	config.must_exist = must_exist;
 	driver = store_driver(config.type, error, sizeof(error));
-	if (driver && driver->open(&config, store, error, sizeof(error)) != STORE_OK)
-		driver = NULL;
-	if (!driver)
-		ctl_complain("%s", error);
-	return driver;
+	if (driver)
+		*result = driver->open(&config, store, error, sizeof(error));
+	if (*result == STORE_OK)
+		return driver;
+	ctl_complain("%s", error);
+	return NULL;
+}
+
+const struct store_driver *ctl_store(struct ctl *ctl, struct store **store)
+{
+	enum store_result result;
+
+	return open_store(ctl, false, store, &result);
+}
+
+const struct store_driver *ctl_store_as_it_is(struct ctl *ctl, struct store **store,
+					      enum store_result *result)
+{
+	const struct store_driver *driver = open_store(ctl, true, store, result);
+
+	if (!driver || driver->list)
+		return driver;
+	ctl_complain("dbtype = %s: this command does not know such databases yet",
+		     ctl->conf.dbtype);
+	driver->close(*store);
+	*result = STORE_BROKEN;
+	return NULL;
+}
+
+enum ctl_status ctl_finish(const struct store_driver *driver, struct store *store,
+			   enum store_result result)
+{
+	bool written = !fflush(stdout) && !ferror(stdout);
+
+	if (result != STORE_OK)
+		ctl_complain("%s", driver->error(store));
+	driver->close(store);
+	return result == STORE_OK && written ? CTL_OK : CTL_WRONG;
 }
 
 void ctl_release(struct ctl *ctl)

@@ -6,15 +6,13 @@
 #include <stddef.h>
 
 #include "conf/conf.h"
+#include "store/store.h"
 
 /*
  * bleyctl's commands: one file a command, each one row of the table in bleyctl.c. The frame reads
  * the command line by the command's own table, so that parsing, `--help` and the manual speak of
  * the same options. Results go to standard output, complaints to standard error.
  */
-
-struct store;
-struct store_driver;
 
 /* What a command returns: bleyctl's exit status. */
 enum ctl_status {
@@ -56,7 +54,8 @@ struct ctl_command {
 	enum ctl_status (*run)(struct ctl *ctl, const struct ctl_args *args);
 };
 
-extern const struct ctl_command ctl_check, ctl_config, ctl_init, ctl_purge, ctl_spf;
+extern const struct ctl_command ctl_allow, ctl_check, ctl_config, ctl_forget, ctl_import, ctl_init,
+    ctl_list, ctl_purge, ctl_show, ctl_spf, ctl_stats, ctl_test, ctl_watch, ctl_why;
 
 /* Reads a command's line, argv[0] its name, and runs it. */
 enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv);
@@ -69,9 +68,16 @@ struct conf *ctl_conf(struct ctl *ctl);
 
 /*
  * Opens the database. NULL, with the reason told, where that fails; else *store is the caller's, to
- * be closed by the driver.
+ * be closed by the driver. The second one makes and upgrades nothing, and *result tells where it
+ * fails why.
  */
 const struct store_driver *ctl_store(struct ctl *ctl, struct store **store);
+const struct store_driver *ctl_store_as_it_is(struct ctl *ctl, struct store **store,
+					      enum store_result *result);
+
+/* Tells what went wrong with the database; CTL_OK where nothing did and all output was written. */
+enum ctl_status ctl_finish(const struct store_driver *driver, struct store *store,
+			   enum store_result result);
 
 /* One line on standard error, `bleyctl: ` before it. Control characters are replaced. */
 void ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));

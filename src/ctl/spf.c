@@ -8,6 +8,7 @@
 #include "base/ipaddr.h"
 #include "base/module.h"
 #include "ctl/ctl.h"
+#include "ctl/select.h"
 #include "dns/resolver.h"
 #include "policy/resolving.h"
 
@@ -21,16 +22,6 @@ static const struct ctl_option options[] = {
     [VERBOSE] = {"verbose", NULL, "print what decided on a second line"},
     {NULL, NULL, NULL},
 };
-
-/* An address without the brackets that mail commands have around it. */
-static const char *bare(struct arena *arena, const char *sender)
-{
-	size_t len = strlen(sender);
-
-	if (len < 2 || sender[0] != '<' || sender[len - 1] != '>')
-		return sender;
-	return arena_strndup(arena, sender + 1, len - 2);
-}
 
 static enum ctl_status print_result(const struct spf_module *module, struct resolver *resolver,
 				    const struct spf_query *query, bool verbose)
@@ -77,7 +68,7 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 	struct ipaddr client;
 	struct spf_query query = {
 	    .client = &client,
-	    .sender = bare(&arena, args->item[SENDER]),
+	    .sender = select_bare(&arena, args->item[SENDER]),
 	    .helo = args->item[HELO],
 	};
 

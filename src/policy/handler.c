@@ -44,6 +44,7 @@ struct handler {
 	struct arena row_arena; /* the rows' text */
 	char *told[TOLD_MOST];	/* causes that were logged on this connection */
 	size_t told_count;
+	bool rehearsal;
 };
 
 /* What is answered when memory runs out in the middle of a request; written by the hook below. */
@@ -151,13 +152,15 @@ static bool serve(struct handler *h, const struct request *request)
 	bool decided, sent;
 
 	decided = h->conf->usable && session_decide(&h->session, request, &h->arena, &decision) &&
-		  session_commit(&h->session, request, &decision);
+		  (h->rehearsal || session_commit(&h->session, request, &decision));
 	if (decided) {
 		answer = reply_text(&h->arena, h->conf, &decision.verdict, time(NULL));
 		answer = once_per_instance(h, request, answer);
 	}
 	last_words.fd = -1;
 	sent = reply_write(h->out, answer);
+	if (h->rehearsal)
+		return sent;
 	explain_log(&h->arena, h->conf, request, &decision, answer, !decided);
 	if (decided)
 		add_row(h, request, &decision.verdict, answer);
@@ -231,6 +234,12 @@ struct handler *handler_new(const struct conf *conf)
 	session_init(&h->session, conf, complain, h);
 	set_last_words(conf->failure_action);
 	return h;
+}
+
+void handler_rehearse(struct handler *h)
+{
+	h->session.replay = true;
+	h->rehearsal = true;
 }
 
 void handler_prepare(struct handler *h)

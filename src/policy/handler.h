@@ -17,6 +17,9 @@ void handler_free(struct handler *h); /* NULL is fine */
 
 /* Makes ahead of the first connection what may be shared by processes forked from this one: the
  * whitelists. */
+/* From now on nothing is written, neither to the database nor about decisions to the log. */
+void handler_rehearse(struct handler *h);
+
 void handler_prepare(struct handler *h);
 
 /* Opens the database ahead of the first connection; a failure is told then and tried again later.

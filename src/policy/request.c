@@ -183,9 +183,9 @@ static char *normal_text(struct arena *arena, const char *value, size_t max)
 }
 
 /* `a+list@b` is `a@b`: the extension is not part of who writes to whom. Only in the local part. */
-static const char *normal_address(struct arena *arena, const char *value)
+const char *request_address(struct arena *arena, const char *text)
 {
-	char *address = normal_text(arena, value, REQUEST_MAX_BYTES);
+	char *address = normal_text(arena, text, REQUEST_MAX_BYTES);
 	char *plus = strchr(address, '+');
 	char *at = strrchr(address, '@');
 
@@ -219,38 +219,61 @@ static const char *find_problem(struct arena *arena, const struct attributes *al
 	    !text_equal_nocase(value[ATTRIBUTE_REQUEST], "smtpd_access_policy"))
 		return arena_printf(arena, "request=%s is not smtpd_access_policy",
 				    value[ATTRIBUTE_REQUEST]);
-	/* Postfix sends none at DATA when a message has several recipients. */
-	if (!*value[ATTRIBUTE_RECIPIENT])
-		return "the attribute recipient is empty";
 	return NULL;
+}
+
+bool request_normalise(struct arena *arena, const struct request_values *values,
+		       struct request *out)
+{
+	struct request r = {.problem = NULL};
+
+	/* Postfix sends none at DATA when a message has several recipients. */
+	if (!*values->recipient)
+		r.problem = "the attribute recipient is empty";
+	else if (!ipaddr_parse(values->client_address, &r.client))
+		r.problem = arena_printf(arena, "client_address=%s is no IP address",
+					 values->client_address);
+	if (r.problem) {
+		out->problem = r.problem;
+		return false;
+	}
+	ipaddr_format(&r.client, r.client_address);
+	r.raw_sender = values->sender;
+	r.sender = request_address(arena, r.raw_sender);
+	r.recipient = request_address(arena, values->recipient);
+	r.client_name = normal_name(arena, values->client_name);
+	if (!*r.client_name)
+		r.client_name = "unknown";
+	r.helo_name = normal_name(arena, values->helo_name);
+	r.instance = values->instance;
+	*out = r;
+	return true;
 }
 
 static enum request_result request_fill(struct arena *arena, const struct attributes *all,
 					struct request *out)
 {
 	const char *value[ATTRIBUTES];
-	struct request r = {.problem = NULL};
+	const char *problem;
 
 	for (int i = 0; i < ATTRIBUTES; i++)
 		value[i] = all->value[i] ? text_clean(arena, all->value[i], all->len[i]) : "";
-	r.problem = find_problem(arena, all, value);
-	if (!r.problem && !ipaddr_parse(value[ATTRIBUTE_CLIENT_ADDRESS], &r.client))
-		r.problem = arena_printf(arena, "client_address=%s is no IP address",
-					 value[ATTRIBUTE_CLIENT_ADDRESS]);
-	if (r.problem) {
-		out->problem = r.problem;
+	problem = find_problem(arena, all, value);
+	if (problem) {
+		out->problem = problem;
 		return REQUEST_INCOMPLETE;
 	}
-	ipaddr_format(&r.client, r.client_address);
-	r.raw_sender = value[ATTRIBUTE_SENDER];
-	r.sender = normal_address(arena, r.raw_sender);
-	r.recipient = normal_address(arena, value[ATTRIBUTE_RECIPIENT]);
-	r.client_name = normal_name(arena, value[ATTRIBUTE_CLIENT_NAME]);
-	if (!*r.client_name)
-		r.client_name = "unknown";
-	r.helo_name = normal_name(arena, value[ATTRIBUTE_HELO_NAME]);
-	r.instance = value[ATTRIBUTE_INSTANCE];
-	*out = r;
+	if (!request_normalise(arena,
+			       &(struct request_values){
+				   .sender = value[ATTRIBUTE_SENDER],
+				   .recipient = value[ATTRIBUTE_RECIPIENT],
+				   .client_address = value[ATTRIBUTE_CLIENT_ADDRESS],
+				   .client_name = value[ATTRIBUTE_CLIENT_NAME],
+				   .helo_name = value[ATTRIBUTE_HELO_NAME],
+				   .instance = value[ATTRIBUTE_INSTANCE],
+			       },
+			       out))
+		return REQUEST_INCOMPLETE;
 	return REQUEST_OK;
 }
 

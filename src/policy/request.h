@@ -52,6 +52,18 @@ void request_input_init(struct request_input *in, int fd);
 /* Whether a further request, or a part of one, has been read already. */
 bool request_input_waiting(const struct request_input *in);
 
+/* A request's values as they were sent: clean text (text.h), not NULL. */
+struct request_values {
+	const char *sender, *recipient, *client_address, *client_name, *helo_name, *instance;
+};
+
+/* Normalises values (BEHAVIOUR section 2). False, with out->problem, where they make no request. */
+bool request_normalise(struct arena *arena, const struct request_values *values,
+		       struct request *out);
+
+/* A sender's or recipient's address as requests have it, in the arena. */
+const char *request_address(struct arena *arena, const char *text);
+
 /*
  * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks until it is there whole; what
  * interrupts is ignored, as whoever wants it to end shuts the reading side down (handler.h).

@@ -24,11 +24,9 @@ int64_t session_clock_us(void)
 	return ts.tv_sec * MICROSECONDS + ts.tv_nsec / 1000;
 }
 
-void session_init(struct session *s, const struct conf *conf, session_complain *complain,
-		  void *context)
+struct verdict_policy session_policy(const struct conf *conf)
 {
-	*s = (struct session){.conf = conf, .complain = complain, .context = context};
-	s->policy = (struct verdict_policy){
+	return (struct verdict_policy){
 	    .dnswl_threshold = conf->dnswl_threshold,
 	    .dnsbl_threshold = conf->dnsbl_threshold,
 	    .rfc_threshold = conf->rfc_threshold,
@@ -38,6 +36,13 @@ void session_init(struct session *s, const struct conf *conf, session_complain *
 	    .use_spf = conf->use_spf,
 	    .use_cache = conf->cache_valid > 0,
 	};
+}
+
+void session_init(struct session *s, const struct conf *conf, session_complain *complain,
+		  void *context)
+{
+	*s = (struct session){.conf = conf, .complain = complain, .context = context};
+	s->policy = session_policy(conf);
 	store_config_from(conf, &s->store_config, &s->arena);
 }
 
@@ -102,6 +107,7 @@ static struct store_tuple tuple_of(const struct request *request)
 static bool open_store(struct session *s)
 {
 	int64_t now = session_clock_us();
+	enum store_result result;
 
 	if (s->store)
 		return true;
@@ -110,12 +116,18 @@ static bool open_store(struct session *s)
 	if (!s->driver)
 		s->driver = store_driver(s->store_config.type, s->store_error,
 					 sizeof(s->store_error));
-	if (s->driver && s->driver->open(&s->store_config, &s->store, s->store_error,
-					 sizeof(s->store_error)) == STORE_OK)
-		return true;
+	if (s->driver) {
+		s->store_config.must_exist = s->replay;
+		result = s->driver->open(&s->store_config, &s->store, s->store_error,
+					 sizeof(s->store_error));
+		if (result == STORE_OK)
+			return true;
+		s->nothing_stored = result == STORE_NOT_FOUND;
+	}
 	if (s->driver && s->driver->remote)
 		s->store_retry_us = session_clock_us() + STORE_RETRY_US;
-	s->complain(s->context, LOG_LEVEL_ERROR, NULL, s->store_error);
+	s->complain(s->context, s->nothing_stored ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, NULL,
+		    s->store_error);
 	return false;
 }
 
@@ -137,7 +149,10 @@ static bool recall(struct session *s, const struct request *request, struct verd
 	struct store_tuple tuple = tuple_of(request);
 	int64_t age_us = s->conf->cache_valid * MICROSECONDS;
 
-	if (!open_store(s) ||
+	facts->memory = (struct store_memory){.status = STORE_UNKNOWN};
+	if (!s->nothing_stored && !open_store(s) && !s->nothing_stored)
+		return false;
+	if (!s->nothing_stored &&
 	    store_failed(s, s->driver->recall(s->store, &tuple, age_us, &facts->memory)))
 		return false;
 	facts->recalled = true;
@@ -243,7 +258,11 @@ bool session_decide(struct session *s, const struct request *request, struct are
 	};
 	struct check check = {.conf = s->conf, .subject = &subject, .arena = arena};
 	struct decision d = {.match = {.entry = NULL}};
+	struct check_report report = {.lists = NULL};
 	bool decided;
+
+	if (s->replay)
+		check.report = &report;
 
 	verdict_facts_init(&d.facts);
 	decided = run_steps(s, request, &check, &d);
@@ -253,6 +272,7 @@ bool session_decide(struct session *s, const struct request *request, struct are
 	 * sockets. */
 	if (check.resolver)
 		check.resolver->ops->begin(check.resolver, arena, 0);
+	d.lists = report.lists;
 	if (decided)
 		*out = d;
 	return decided;

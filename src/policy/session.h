@@ -35,6 +35,8 @@ struct session {
 	char store_error[512];
 	struct resolver *resolver;
 	bool resolver_failed;
+	bool replay; /* set after session_init(): nothing is written or made, lists are reported */
+	bool nothing_stored; /* of a replay: there is no database yet */
 	session_complain *complain;
 	void *context;
 	struct arena arena;
@@ -47,7 +49,10 @@ struct decision {
 	struct check_score dnswl, dnsbl, helo, dyn, s_eq_r, spf; /* `why` is NULL where not asked */
 	struct whitelist_match match; /* of a whitelisted client or recipient */
 	enum whitelist_kind matched_list;
+	const struct check_list *lists; /* of a replay that asked them */
 };
+
+struct verdict_policy session_policy(const struct conf *conf);
 
 /* conf must outlive the session. */
 void session_init(struct session *s, const struct conf *conf, session_complain *complain,

@@ -33,7 +33,7 @@ static int rfc_sum(const struct verdict_facts *facts)
 
 /* How long a tuple has to wait after its first attempt: never more than max, whatever the
  * penalties. */
-static int64_t wait_us(const struct verdict_policy *policy, int fail_count)
+int64_t verdict_wait_us(const struct verdict_policy *policy, int fail_count)
 {
 	int64_t room = policy->max_us - policy->period_us;
 
@@ -50,7 +50,7 @@ static void decide_grey(const struct verdict_policy *policy, const struct store_
 			struct verdict *v)
 {
 	v->waited_us = memory->waited_us;
-	if (memory->waited_us > wait_us(policy, memory->fail_count)) {
+	if (memory->waited_us > verdict_wait_us(policy, memory->fail_count)) {
 		v->action = VERDICT_PREPEND;
 		v->reason = VERDICT_WAITED;
 		v->change = STORE_PASS;
@@ -62,7 +62,7 @@ static void decide_grey(const struct verdict_policy *policy, const struct store_
 	v->change = STORE_AGAIN;
 	v->client = STORE_CLIENT_BAD;
 	/* this attempt costs a penalty, too */
-	v->left_us = wait_us(policy,
+	v->left_us = verdict_wait_us(policy,
 			     memory->fail_count < INT_MAX ? memory->fail_count + 1 : INT_MAX) -
 		     memory->waited_us;
 }

@@ -78,6 +78,9 @@ enum verdict_step verdict_step(const struct verdict_policy *policy,
  * sending its first question together with those to the DNS lists. */
 bool verdict_spf_may_decide(const struct verdict_policy *policy, const struct verdict_facts *facts);
 
+/* How long a greylisted tuple with so many failures has to have waited: more than this. */
+int64_t verdict_wait_us(const struct verdict_policy *policy, int fail_count);
+
 /* Someone else stored the same new tuple first, with this status: both get the same answer. */
 void verdict_follow(struct verdict *verdict, int status);
 

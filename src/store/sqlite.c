@@ -335,6 +335,10 @@ static const struct store_driver driver = {
     .log = store_log,
     .purge = lite_purge,
     .init = store_init,
+    .list = lite_list,
+    .read_log = lite_read_log,
+    .forget = lite_forget,
+    .stats = lite_stats,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -83,6 +83,17 @@ void lite_give_to_folder_owner(int fd, const char *path);
 /* sqlite_schema.c: sees to the schema; report may be NULL. */
 enum store_result lite_schema_check(struct store *store, struct store_schema_report *report);
 
+/* sqlite_list.c, sqlite_stats.c: see struct store_driver */
+enum store_result lite_list(struct store *store, const struct store_filter *filter,
+			    store_take_row *take, void *context);
+enum store_result lite_read_log(struct store *store, const struct store_filter *filter,
+				int64_t after_us, int64_t lag_us, store_take_log *take,
+				void *context);
+enum store_result lite_forget(struct store *store, const struct store_filter *filter, bool dry_run,
+			      struct store_forgotten *out);
+enum store_result lite_stats(struct store *store, const struct store_stat_query *query,
+			     store_take_stat *take, void *context);
+
 /* sqlite_purge.c */
 enum store_result lite_purge(struct store *store, struct store_purge *purge);
 

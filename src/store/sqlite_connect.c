@@ -312,6 +312,37 @@ out:
 	return result;
 }
 
+/* Whether the folder that is to hold it, or to be made for it, may be written. */
+static bool could_make(const char *name)
+{
+	char *folder = mem_strdup(name), *slash;
+	bool could = false;
+	int tries = 2;
+
+	do {
+		slash = strrchr(folder, '/');
+		if (slash)
+			slash[slash == folder] = '\0';
+		could = !access(slash ? folder : ".", W_OK | X_OK);
+	} while (!could && errno == ENOENT && slash && slash != folder && --tries);
+	free(folder);
+	return could;
+}
+
+static enum store_result must_exist(struct store *store)
+{
+	int failure;
+
+	if (could_make(store->config.name)) {
+		snprintf(store->error, sizeof(store->error),
+			 "%s: there is no database yet; 'bleyctl init' or the first mail makes it",
+			 store->config.name);
+		return STORE_NOT_FOUND;
+	}
+	failure = errno;
+	return cannot_make(store, failure);
+}
+
 enum store_result lite_connect(struct store *store, struct store_schema_report *report)
 {
 	struct store_schema_report made = {.from = 0}, found;
@@ -322,7 +353,7 @@ enum store_result lite_connect(struct store *store, struct store_schema_report *
 	store->wal_frames = 0;
 	/* Before SQLite looks: it would try a missing file again without the right to write. */
 	if (access(store->config.name, F_OK) && errno == ENOENT)
-		result = make_file(store, &made);
+		result = store->config.must_exist ? must_exist(store) : make_file(store, &made);
 	if (result == STORE_OK)
 		result = open_file(store, store->config.name);
 	if (result == STORE_OK)

@@ -251,6 +251,14 @@ static enum store_result check_version(struct store *store, int64_t version)
 	return STORE_BROKEN;
 }
 
+static enum store_result leave_alone(struct store *store)
+{
+	snprintf(store->error, sizeof(store->error),
+		 "%s: bley's tables have yet to be made or taken over: run 'bleyctl init'",
+		 store->config.name);
+	return STORE_NOT_FOUND;
+}
+
 static enum store_result upgrade(struct store *store, struct store_schema_report *report)
 {
 	enum store_result result;
@@ -285,7 +293,10 @@ enum store_result lite_schema_check(struct store *store, struct store_schema_rep
 	if (rc)
 		return lite_result(store, rc);
 	done.from = (int)version;
-	result = version ? check_version(store, version) : upgrade(store, &done);
+	if (version)
+		result = check_version(store, version);
+	else
+		result = store->config.must_exist ? leave_alone(store) : upgrade(store, &done);
 	if (result == STORE_OK && report)
 		*report = done;
 	return result;

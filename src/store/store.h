@@ -34,6 +34,9 @@ struct store_config {
 	const char *name;     /* database; for SQLite the file's full path */
 	const char *tls;      /* off, prefer, require, verify */
 	int timeout_ms;	      /* for connecting, for each statement and for waiting on a lock */
+	/* open() neither makes nor upgrades anything: STORE_NOT_FOUND where the database or its
+	 * schema has yet to be made, but could be */
+	bool must_exist;
 };
 
 struct store_tuple {
@@ -121,6 +124,77 @@ struct store_schema_report {
 };
 #define STORE_SCHEMA_VERSION 1
 
+struct ipnet;
+
+/* Which rows of bley_status or bley_log. Members that are NULL, 0 or (status) STORE_UNKNOWN select
+ * all. */
+struct store_filter {
+	int status;		 /* STORE_GREY: and larger values; not for bley_log */
+	const struct ipnet *net; /* the client's address lies in it */
+	/* Patterns of SQL's LIKE, escaped by STORE_ESCAPE, in lower case. */
+	const char *sender, *recipient;
+	const char *address; /* exactly the sender or the recipient */
+	int64_t since_us;    /* not older than this age */
+	int64_t limit;	     /* the newest so many */
+};
+#define STORE_ESCAPE "!"
+
+/* A row of bley_status. Text as the database has it: others may have put anything there. */
+struct store_row {
+	struct store_tuple tuple;
+	int status;
+	int fail_count;
+	int64_t age_us; /* of last_action */
+};
+
+/* Gets one row after the other; its text is valid for the call. False: no more are wanted. */
+typedef bool store_take_row(void *context, const struct store_row *row);
+
+/* Likewise; time_us: microseconds since 1970 by the database's clock. */
+typedef bool store_take_log(void *context, const struct store_log_row *row, int64_t time_us);
+
+/* What was or would be forgotten. */
+struct store_forgotten {
+	int64_t tuples, clients;
+};
+
+/* Sums over bley_log, computed by the database. */
+enum store_stat_kind {
+	STORE_STAT_DECISIONS, /* by action (`name`) and by `reason` */
+	STORE_STAT_RETURNED,  /* greylisted tuples that came back after `seconds`, ascending; whole
+				 minutes from an hour on */
+	STORE_STAT_NEVER,     /* greylisted tuples that have not come back to pass */
+	STORE_STAT_CLIENT     /* clients (`name`) with most decisions, most first; `deferred` */
+};
+
+enum store_stat_reason {
+	STORE_REASON_WHITELIST,
+	STORE_REASON_CACHE,
+	STORE_REASON_KNOWN,
+	STORE_REASON_WAITED,
+	STORE_REASON_TOO_EARLY,
+	STORE_REASON_DNSWL,
+	STORE_REASON_DNSBL,
+	STORE_REASON_CHECKS,
+	STORE_REASON_UNSUSPECTED,
+	STORE_REASONS
+};
+
+struct store_stat {
+	enum store_stat_kind kind;
+	const char *name; /* as the database has it */
+	enum store_stat_reason reason;
+	int64_t seconds, count, deferred;
+};
+
+struct store_stat_query {
+	int64_t since_us;		      /* age; 0: all */
+	int dnswl_threshold, dnsbl_threshold; /* what made a score count; 0: nothing did */
+	int clients;			      /* how many at most */
+};
+
+typedef void store_take_stat(void *context, const struct store_stat *stat);
+
 struct store; /* an open database, the driver's */
 
 struct store_driver {
@@ -171,6 +245,33 @@ struct store_driver {
 	 * store need not be open. */
 	enum store_result (*init)(const struct store_config *config,
 				  struct store_schema_report *report, char *error, size_t size);
+
+	/*
+	 * What follows is for bleyctl; rows stream, so that memory does not grow with the tables.
+	 *
+	 * Rows of bley_status, in the order of their key; with a limit newest first.
+	 */
+	enum store_result (*list)(struct store *store, const struct store_filter *filter,
+				  store_take_row *take, void *context);
+
+	/*
+	 * Rows of bley_log with a time after after_us, and at least lag_us old, in the order of
+	 * time; with a limit newest first.
+	 */
+	enum store_result (*read_log)(struct store *store, const struct store_filter *filter,
+				      int64_t after_us, int64_t lag_us, store_take_log *take,
+				      void *context);
+
+	/*
+	 * Deletes rows of bley_status, and the cached verdicts of their clients and of the clients
+	 * in filter->net; dry_run: counts them. `limit` is not looked at.
+	 */
+	enum store_result (*forget)(struct store *store, const struct store_filter *filter,
+				    bool dry_run, struct store_forgotten *out);
+
+	/* One kind after the other, in the order of enum store_stat_kind. */
+	enum store_result (*stats)(struct store *store, const struct store_stat_query *query,
+				   store_take_stat *take, void *context);
 };
 
 /*

@@ -97,7 +97,11 @@ class Docs(bleytest.TestCase):
 
     def test_wrong_usage(self):
         for args in ([], ["no-such"], ["--no-such"], ["check", "--no-such"], ["check", "argument"],
-                     ["config", "--defaults", "--mdoc"]):
+                     ["config", "--defaults", "--mdoc"], ["allow", "192.0.2.1", "a@b"], ["allow", "x", "a@b", "c@d"],
+                     ["forget", "--yes"], ["forget", "--yes", "nothing"], ["forget", "192.0.2.1"], ["list", "--status", "x"],
+                     ["list", "--ip", "x"], ["list", "--since", "yesterday"], ["list", "--limit", "0"], ["show"],
+                     ["stats", "--json", "--prometheus"], ["stats", "--since", "-1h"], ["test", "a", "b"],
+                     ["why", "192.0.2.1"]):
             with self.subTest(args):
                 result = self.run_program([bleytest.program("bleyctl"), *args])
                 self.assertEqual((result.returncode, result.stdout), (2, ""))
