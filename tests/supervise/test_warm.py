@@ -213,6 +213,21 @@ class InetdWait(WarmConversations, bleytest.TestCase):
     def begin(self, conf):
         return supervise.openbsd_inetd(self, conf, wait="wait")
 
+    def start(self, command, **options):
+        inetd = super().start(command, **options)
+        self.addCleanup(self.stop_with_children, inetd)
+        return inetd
+
+    def stop_with_children(self, inetd):
+        """What inetd has started would outlive it until its idle exit. inetd goes first, lest it starts another."""
+        inetd.send_signal(signal.SIGSTOP)
+        pids = children(inetd.pid)
+        inetd.kill()
+        inetd.wait()
+        for pid in filter(is_alive, pids):
+            os.kill(pid, signal.SIGTERM)
+        self.wait_until(lambda: not any(map(is_alive, pids)), "the end of what inetd has started")
+
     def test_comes_back_after_an_idle_exit(self):
         address = self.serve(idle_exit="1s")
         self.assertEqual(self.once(address), DEFER)
