@@ -14,6 +14,7 @@
 #define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
 #define RETRY_PAUSE_NS 2000000
 #define SOCKET_FILE "/.s.PGSQL."
+#define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
 int64_t pg_clock_us(void)
 {
@@ -52,11 +53,15 @@ static bool wait_socket(struct store *store, short events)
 /* The first line of what the library says, with where the server is and what to do. */
 static void describe(struct store *store, const char *message, const char *advice)
 {
+	const struct store_config *config = &store->config;
 	int len = (int)strcspn(message, "\n");
+	char port[20] = "";
 
-	snprintf(store->error, sizeof(store->error), "PostgreSQL database %s at %s: %.*s%s",
-		 store->config.name, *store->config.host ? store->config.host : "the default host",
-		 len, message, advice);
+	if (config->port)
+		snprintf(port, sizeof(port), ", port %d", config->port);
+	snprintf(store->error, sizeof(store->error), "PostgreSQL database %s at %s%s: %.*s%s",
+		 *config->name ? config->name : "(default)",
+		 *config->host ? config->host : "the default host", port, len, message, advice);
 }
 
 static const char *advice_of(const char *sqlstate)
@@ -65,6 +70,8 @@ static const char *advice_of(const char *sqlstate)
 		return ": check dbuser and dbpass, and the server's pg_hba.conf";
 	if (!strcmp(sqlstate, "3D000"))
 		return ": make it (CREATE DATABASE), or mend dbname";
+	if (!strcmp(sqlstate, NO_TLS))
+		return ": check dbtls, and the server's certificate and where its issuer's lies";
 	if (!strcmp(sqlstate, "42501"))
 		return ": grant dbuser its rights on bley's tables";
 	if (!strcmp(sqlstate, "25006"))
@@ -140,7 +147,7 @@ static const char *sslmode_of(const char *tls)
  * taken from it. */
 static PGconn *start(const struct store_config *config)
 {
-	const char *names[10], *values[10], *file = strstr(config->host, SOCKET_FILE);
+	const char *names[12], *values[12], *file = strstr(config->host, SOCKET_FILE);
 	char port[12] = "", *host = mem_strdup(config->host);
 	PGconn *conn;
 	size_t n = 0;
@@ -151,14 +158,17 @@ static PGconn *start(const struct store_config *config)
 		snprintf(port, sizeof(port), "%s", file + strlen(SOCKET_FILE));
 		host[file == config->host ? 1 : file - config->host] = '\0';
 	}
-	const char *const pairs[][2] = {{"host", host},
-					{"port", port},
-					{"user", config->user},
-					{"password", config->password},
-					{"dbname", config->name},
-					{"sslmode", sslmode_of(config->tls)},
-					{"application_name", "bley"},
-					{"client_encoding", "UTF8"}};
+	const char *const pairs[][2] = {
+	    {"host", host},
+	    {"port", port},
+	    {"user", config->user},
+	    {"password", config->password},
+	    {"dbname", config->name},
+	    {"sslmode", sslmode_of(config->tls)},
+	    {"application_name", "bley"},
+	    {"client_encoding", "UTF8"},
+	    /* of several hosts the one that is no standby */
+	    {"target_session_attrs", strchr(host, ',') ? "read-write" : ""}};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		if (!*pairs[i][1])
@@ -172,14 +182,28 @@ static PGconn *start(const struct store_config *config)
 	return conn;
 }
 
+/* What a failed connection means is only in its text; what is not known may pass by itself. */
+static const char *state_of(const char *message)
+{
+	static const char *const known[][2] = {
+	    {"authentication failed", "28000"},
+	    {"no pg_hba.conf entry", "28000"},
+	    {"no password supplied", "28000"},
+	    {"role \"", "28000"},
+	    {"does not exist", "3D000"},
+	    {"does not support SSL", NO_TLS},
+	    {"certificate", NO_TLS},
+	};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strstr(message, known[i][0]))
+			return known[i][1];
+	return "08001";
+}
+
 static enum store_result refused(struct store *store, const char *message)
 {
-	/* What a failed connection means is only in its text. */
-	bool hard = strstr(message, "authentication failed") ||
-		    strstr(message, "no pg_hba.conf entry") ||
-		    strstr(message, "no password supplied");
-	const char *state = hard ? "28000" : strstr(message, "does not exist") ? "3D000" : "08001";
-	enum store_result result = fail(store, state, message);
+	enum store_result result = fail(store, state_of(message), message);
 
 	pg_disconnect(store);
 	store->refused_until_us = pg_clock_us() + REFUSED_US;
@@ -215,9 +239,12 @@ static enum store_result wait_answer(struct store *store)
 {
 	int unsent;
 
-	while ((unsent = PQflush(store->conn)) > 0)
-		if (!wait_socket(store, POLLOUT | POLLIN) || !PQconsumeInput(store->conn))
+	while ((unsent = PQflush(store->conn)) > 0) {
+		if (!wait_socket(store, POLLOUT | POLLIN))
 			return timed_out(store);
+		if (!PQconsumeInput(store->conn))
+			return lost(store, PQerrorMessage(store->conn));
+	}
 	if (unsent < 0)
 		return lost(store, PQerrorMessage(store->conn));
 	while (PQisBusy(store->conn)) {

@@ -36,17 +36,17 @@ struct table {
 
 static const struct table status_table = {
     PAGES("bley_status"),
-    "SELECT count(*) FROM bley_status WHERE " STATUS_OLD,
+    "SELECT count(*) FROM bley_status WHERE " STATUS_OLD RANGE,
     "DELETE FROM bley_status WHERE " STATUS_OLD RANGE,
 };
 static const struct table cache_table = {
     PAGES("bley_cache"),
-    "SELECT count(*) FROM bley_cache WHERE " PLAIN_OLD("last_action"),
+    "SELECT count(*) FROM bley_cache WHERE " PLAIN_OLD("last_action") RANGE,
     "DELETE FROM bley_cache WHERE " PLAIN_OLD("last_action") RANGE,
 };
 static const struct table log_table = {
     PAGES("bley_log"),
-    "SELECT count(*) FROM bley_log WHERE " PLAIN_OLD("logtime"),
+    "SELECT count(*) FROM bley_log WHERE " PLAIN_OLD("logtime") RANGE,
     "DELETE FROM bley_log WHERE " PLAIN_OLD("logtime") RANGE,
 };
 
@@ -77,12 +77,14 @@ static enum store_result query(struct store *store, const struct pg_call *call, 
 	return rc;
 }
 
-static enum store_result delete_pages(struct store *store, const struct table *table,
-				      const char *const *ages, int64_t page, int64_t *deleted)
+/* Deletes, or only counts, what is old on some pages. */
+static enum store_result purge_pages(struct store *store, const struct table *table, bool dry_run,
+				     const char *const *ages, int64_t page, int64_t *rows)
 {
 	char from[TID_SIZE], to[TID_SIZE];
 	const char *const values[] = {ages[0], ages[1], from, to};
-	const struct pg_call call = {.sql = table->delete, .count = 4, .values = values};
+	const struct pg_call call = {
+	    .sql = dry_run ? table->count : table->delete, .count = 4, .values = values};
 	enum store_result rc;
 	PGresult *result;
 
@@ -92,7 +94,7 @@ static enum store_result delete_pages(struct store *store, const struct table *t
 	rc = pg_run(store, &call, &result);
 	if (rc != STORE_OK)
 		return rc;
-	*deleted = strtoll(PQcmdTuples(result), NULL, 10);
+	*rows = strtoll(dry_run ? PQgetvalue(result, 0, 0) : PQcmdTuples(result), NULL, 10);
 	PQclear(result);
 	return rc;
 }
@@ -104,23 +106,20 @@ static enum store_result purge_table(struct store *store, struct store_purge *pu
 	char old[NUMBER_SIZE], bad[NUMBER_SIZE];
 	const char *const ages[] = {old, bad};
 	const struct pg_call pages_call = {.sql = table->pages};
-	const struct pg_call count_call = {.sql = table->count, .count = 2, .values = ages};
 	enum store_result rc;
 	int64_t pages = 0;
 
 	snprintf(old, sizeof(old), "%lld", (long long)old_s);
 	snprintf(bad, sizeof(bad), "%lld", (long long)bad_s);
-	if (purge->dry_run)
-		return query(store, &count_call, rows);
 	rc = query(store, &pages_call, &pages);
 	for (int64_t page = 0; rc == STORE_OK && page < pages; page += PAGES_A_BATCH) {
-		int64_t began_us = pg_clock_us(), deleted = 0;
+		int64_t began_us = pg_clock_us(), found = 0;
 
-		rc = delete_pages(store, table, ages, page, &deleted);
-		*rows += deleted;
-		if (deleted && purge->progress)
+		rc = purge_pages(store, table, purge->dry_run, ages, page, &found);
+		*rows += found;
+		if (found && purge->progress)
 			purge->progress(purge);
-		if (deleted)
+		if (found && !purge->dry_run)
 			pause_since(began_us);
 	}
 	return rc;

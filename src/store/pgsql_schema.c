@@ -20,10 +20,17 @@
 #define CACHE_TABLE                                                                      \
 	"CREATE TABLE bley_cache (ip varchar(39) PRIMARY KEY, status smallint NOT NULL," \
 	" last_action timestamp NOT NULL)"
+#define NUMBER_SIZE 24
+
 /* Local time, as the server's TimeZone has it, to UTC. */
 #define UTC(column) "((" column " AT TIME ZONE current_setting('TimeZone')) AT TIME ZONE 'UTC')"
 
-static const char version_sql[] = "SELECT max(version) FROM bley_schema";
+/* With the version comes a limit for what the server does for us: a statement that waits for a lock
+ * would go on waiting when we have left, and hold one of the server's connections each time. Behind
+ * a pooler it may not last, or be met by another process of bley's, both without harm. */
+static const char version_sql[] =
+    "SELECT max(version), set_config('statement_timeout', $1, false) FROM bley_schema";
+static const char no_limit_sql[] = "SELECT set_config('statement_timeout', '0', true)";
 /* Two hosts may both want to: one waits for the other, until its transaction ends. The number is
  * bley's own. */
 static const char lock_sql[] = "SELECT pg_advisory_xact_lock(1651270009)";
@@ -32,17 +39,24 @@ static const char found_sql[] =
     " to_regclass('bley_status') IS NOT NULL, to_regclass('bley_log') IS NOT NULL";
 
 /* What a take-over does with each table that is there, in this order; counts are of rows. */
+/* The table itself stays, and with it its rights and the views that others have made of it. */
 static const char *const take_status[] = {
-    "ALTER TABLE bley_status RENAME TO bley_status_python",
-    "ALTER TABLE bley_status_python ADD COLUMN IF NOT EXISTS fail_count int DEFAULT 0",
-    STATUS_TABLE,
+    "LOCK TABLE bley_status IN ACCESS EXCLUSIVE MODE",
+    "ALTER TABLE bley_status ADD COLUMN IF NOT EXISTS fail_count int DEFAULT 0",
+    "CREATE TABLE bley_status_folded AS SELECT lower(ip) AS ip, min(coalesce(status, 2)) AS status,"
+    " max(coalesce(" UTC("last_action") ", " PG_NOW ")) AS last_action,"
+					" left(lower(coalesce(sender, '')), 254) AS sender,"
+					" left(lower(coalesce(recipient, '')), 254) AS recipient,"
+					" max(coalesce(fail_count, 0)) AS fail_count FROM "
+					"bley_status GROUP BY 1, 4, 5",
+    "TRUNCATE bley_status",
     "INSERT INTO bley_status (ip, status, last_action, sender, recipient, fail_count)"
-    " SELECT lower(ip), min(coalesce(status, 2)), max(coalesce(" UTC(
-	"last_action") ", " PG_NOW ")),"
-		       " lower(coalesce(sender, '')), lower(coalesce(recipient, '')), "
-		       "max(coalesce(fail_count, 0))"
-		       " FROM bley_status_python GROUP BY 1, 4, 5",
-    "DROP TABLE bley_status_python CASCADE",
+    " SELECT ip, status, last_action, sender, recipient, fail_count FROM bley_status_folded",
+    "DROP TABLE bley_status_folded",
+    "ALTER TABLE bley_status ALTER sender SET NOT NULL, ALTER recipient SET NOT NULL,"
+    " ALTER fail_count SET NOT NULL, ALTER fail_count SET DEFAULT 0",
+    "DROP INDEX IF EXISTS bley_status_index",
+    "CREATE UNIQUE INDEX bley_status_tuple ON bley_status (ip, sender, recipient)",
 };
 static const char *const take_log[] = {
     "ALTER TABLE bley_log ADD COLUMN IF NOT EXISTS check_postmaster int DEFAULT 0,"
@@ -152,6 +166,8 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	enum store_result rc = run(store, "BEGIN", NULL);
 
 	if (rc == STORE_OK)
+		rc = run(store, no_limit_sql, NULL);
+	if (rc == STORE_OK)
 		rc = run(store, lock_sql, NULL);
 	if (rc == STORE_OK)
 		rc = upgrade_locked(store, report);
@@ -178,16 +194,33 @@ static enum store_result check_version(struct store *store, int64_t version)
 	return STORE_BROKEN;
 }
 
+static enum store_result read_version(struct store *store, int64_t *version)
+{
+	char timeout[NUMBER_SIZE];
+	const char *const values[] = {timeout};
+	const struct pg_call call = {.sql = version_sql, .count = 1, .values = values};
+	PGresult *result;
+	enum store_result rc;
+
+	snprintf(timeout, sizeof(timeout), "%d", store->config.timeout_ms);
+	rc = pg_run_here(store, &call, &result);
+	if (rc != STORE_OK)
+		return rc;
+	*version = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	PQclear(result);
+	return rc;
+}
+
 enum store_result pg_schema_check(struct store *store, struct store_schema_report *report)
 {
 	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
 	int64_t version = 0;
-	enum store_result rc = query(store, version_sql, 0, &version);
+	enum store_result rc = read_version(store, &version);
 
 	if (rc != STORE_OK && pg_failed_with(store, "42P01")) { /* there is no such table */
 		rc = upgrade(store, &done);
 		if (rc == STORE_OK)
-			rc = query(store, version_sql, 0, &version);
+			rc = read_version(store, &version);
 	}
 	if (rc == STORE_OK && !done.created && !done.taken_over)
 		done.from = (int)version;
