@@ -84,8 +84,10 @@ class PostgreSQL(Server):
     def programs():
         return sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1:]
 
-    def __init__(self, copy_of=None, **settings):
+    def __init__(self, copy_of=None, port=None, **settings):
+        """copy_of: another one, of which this is to be the hot standby."""
         super().__init__("postgres")
+        self.port = port or self.port
         self.bin = self.programs()[0]
         self.host = self.folder
         self.settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "16MB",
@@ -131,6 +133,17 @@ class PostgreSQL(Server):
         return run([os.path.join(self.bin, "psql"), "-X", "-q", "-A", "-t", "-F", "\t", "-P", "null=\\N", "-v",
                     "ON_ERROR_STOP=1", "-h", self.host, "-p", str(self.port), "-U", "postgres", "-d", database, "-f", "-"],
                    input=statement, env={**os.environ, "PGCLIENTENCODING": "UTF8"})
+
+    def promote(self):
+        self.command("pg_ctl", "-D", self.path("data"), "-w", "promote")
+
+    def ask_password(self, database):
+        """From now on this database may be used over TCP only by those who know a password."""
+        with open(self.path("data", "pg_hba.conf"), "r+", encoding="ascii") as stream:
+            text = stream.read()
+            stream.seek(0)
+            stream.write(f"host {database} all 127.0.0.1/32 scram-sha-256\n{text}")
+        self.sql("SELECT pg_reload_conf()", "postgres")
 
 
 class MariaDB(Server):
