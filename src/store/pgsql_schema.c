@@ -194,6 +194,15 @@ static enum store_result check_version(struct store *store, int64_t version)
 	return STORE_BROKEN;
 }
 
+static enum store_result leave_alone(struct store *store)
+{
+	snprintf(store->error, sizeof(store->error),
+		 "PostgreSQL database %s: bley's tables have yet to be made or taken over: run "
+		 "'bleyctl init'",
+		 store->config.name);
+	return STORE_NOT_FOUND;
+}
+
 static enum store_result read_version(struct store *store, int64_t *version)
 {
 	char timeout[NUMBER_SIZE];
@@ -218,7 +227,7 @@ enum store_result pg_schema_check(struct store *store, struct store_schema_repor
 	enum store_result rc = read_version(store, &version);
 
 	if (rc != STORE_OK && pg_failed_with(store, "42P01")) { /* there is no such table */
-		rc = upgrade(store, &done);
+		rc = store->config.must_exist ? leave_alone(store) : upgrade(store, &done);
 		if (rc == STORE_OK)
 			rc = read_version(store, &version);
 	}

@@ -148,6 +148,11 @@ class Faults(PostgreSQLCase):
         self.addCleanup(self.query, "DROP ROLE other")
         self.assert_passes(self.handler(self.conf(dbuser="other")), "error: .*permission denied.*grant dbuser")
 
+    def test_looking_makes_nothing(self):
+        self.conf()
+        self.bleyctl("why", "203.0.113.7", "a@example.net", "b@example.org")
+        self.assertEqual(self.query("SELECT relname FROM pg_class WHERE relname LIKE 'bley%'"), [])
+
     def test_init_at_once(self):
         """The Python daemon's tables, taken over by several at once; what others have made of them stays."""
         engine = Engine()
