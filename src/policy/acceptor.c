@@ -91,8 +91,7 @@ static size_t count_slots(const struct acceptor *a, enum slot_state state)
 	size_t count = 0;
 
 	for (size_t i = 0; i < a->slots; i++)
-		count += atomic_load_explicit(&a->board->state[i], memory_order_relaxed) ==
-			 (int)state;
+		count += atomic_load(&a->board->state[i]) == (int)state;
 	return count;
 }
 
@@ -149,9 +148,8 @@ static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 	return -1;
 }
 
-static int child_run(struct acceptor *a, size_t slot)
+static int child_run(struct acceptor *a, size_t slot, unsigned generation)
 {
-	unsigned generation = atomic_load(&a->board->generation);
 	int ep = child_watch(a), fd;
 
 	if (ep < 0)
@@ -195,6 +193,8 @@ static void child_become(struct acceptor *a, pid_t parent)
 
 static void start_child(struct acceptor *a)
 {
+	/* as it is before the fork: the child has these settings, whatever is read meanwhile */
+	unsigned generation = atomic_load(&a->board->generation);
 	pid_t parent = getpid(), pid;
 	size_t slot = 0;
 	int status;
@@ -207,7 +207,7 @@ static void start_child(struct acceptor *a)
 	pid = fork();
 	if (pid == 0) {
 		child_become(a, parent);
-		status = child_run(a, slot);
+		status = child_run(a, slot, generation);
 		handler_free(a->handler);
 		conf_release(a->conf);
 		free(a->conf);
