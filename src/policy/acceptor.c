@@ -35,6 +35,8 @@
 #define SPARE_IDLE_MS \
 	30000 /* without a connection for so long it ends, unless it is the only one waiting */
 #define CRASH_PAUSE_US SECOND_US /* after a process that ended badly, or could not be made */
+#define START_US INT64_C(200000) /* one that takes longer waits for its database: make another */
+#define SCARCE_PAUSE_MS 100	 /* no memory or file descriptors to accept a connection with */
 #define STOP_WAIT_MS 10000	 /* how long processes may finish the answer in hand */
 #define FILES 3			 /* whose change is looked for */
 #define SOCKETS_MOST 16
@@ -61,8 +63,10 @@ struct acceptor {
 	struct board *board;
 	size_t slots;
 	pid_t *pids;			      /* of each slot, 0 where it is free */
-	sigset_t quiet, open;		      /* signal masks: while working, while waiting */
+	sigset_t quiet, open, serving;	      /* signal masks: working, waiting, a connection */
 	int64_t not_before_us;		      /* no process is started earlier */
+	int64_t started_us;		      /* when one was started last */
+	bool retired;			      /* the processes were told that they are not needed */
 	int64_t active_us;		      /* when there was a connection last */
 	unsigned connections;		      /* board->connections then */
 	const struct systemd_module *systemd; /* NULL: nobody to tell */
@@ -127,6 +131,13 @@ static bool child_is_outdated(const struct acceptor *a, unsigned generation)
 	return handler_terminated() || atomic_load(&a->board->generation) != generation;
 }
 
+/* What the kernel has too little of is not had sooner by asking for it all the time. */
+static void pause_if_scarce(int error)
+{
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
+		poll(NULL, 0, SCARCE_PAUSE_MS);
+}
+
 /* Waits for a connection. -1: none will come, and this process is not needed any more. */
 static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 {
@@ -144,6 +155,7 @@ static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 		fd = accept4(event.data.fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			return fd;
+		pause_if_scarce(errno);
 	}
 	return -1;
 }
@@ -164,7 +176,7 @@ static int child_run(struct acceptor *a, size_t slot, unsigned generation)
 		atomic_fetch_add(&a->board->connections, 1);
 		if (!count_slots(a, SLOT_WAITING))
 			ring(a);
-		sigprocmask(SIG_SETMASK, &a->open, NULL);
+		sigprocmask(SIG_SETMASK, &a->serving, NULL);
 		handler_serve(a->handler, fd, fd);
 		sigprocmask(SIG_SETMASK, &a->quiet, NULL);
 		close(fd);
@@ -173,7 +185,11 @@ static int child_run(struct acceptor *a, size_t slot, unsigned generation)
 	return EXIT_SUCCESS;
 }
 
-/* What a child inherits and must not keep: the parent's signals and its end of the bell. */
+/*
+ * What a child inherits and must not keep: the parent's signals and its end of the bell. SIGHUP
+ * stays: it wakes a child that waits, which then sees that it is outdated, and never disturbs a
+ * connection.
+ */
 static void child_become(struct acceptor *a, pid_t parent)
 {
 	struct sigaction terminate = {.sa_handler = handler_terminate};
@@ -182,7 +198,6 @@ static void child_become(struct acceptor *a, pid_t parent)
 	if (getppid() != parent)
 		_exit(EXIT_SUCCESS);
 	signal(SIGCHLD, SIG_DFL);
-	signal(SIGHUP, SIG_IGN);
 	sigaction(SIGTERM, &terminate, NULL);
 	sigaction(SIGINT, &terminate, NULL);
 	close(a->bell[0]);
@@ -215,6 +230,7 @@ static void start_child(struct acceptor *a)
 	}
 	if (pid > 0) {
 		a->pids[slot] = pid;
+		a->started_us = session_clock_us();
 		return;
 	}
 	atomic_store(&a->board->state[slot], SLOT_FREE);
@@ -222,21 +238,31 @@ static void start_child(struct acceptor *a)
 	log_message(LOG_LEVEL_ERROR, "cannot start a handler: %s", strerror(errno));
 }
 
+/* Returns what the process was doing. */
+static enum slot_state free_slot(struct acceptor *a, pid_t pid)
+{
+	for (size_t i = 0; i < a->slots; i++) {
+		if (a->pids[i] != pid)
+			continue;
+		a->pids[i] = 0;
+		return (enum slot_state)atomic_exchange(&a->board->state[i], SLOT_FREE);
+	}
+	return SLOT_FREE;
+}
+
 static void reap_children(struct acceptor *a)
 {
+	enum slot_state state;
 	int status;
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
-		for (size_t i = 0; i < a->slots; i++) {
-			if (a->pids[i] != pid)
-				continue;
-			a->pids[i] = 0;
-			atomic_store(&a->board->state[i], SLOT_FREE);
-		}
+		state = free_slot(a, pid);
 		if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS)
 			continue;
-		a->not_before_us = session_clock_us() + CRASH_PAUSE_US;
+		/* What a connection brought about must not keep the others waiting. */
+		if (state != SLOT_SERVING)
+			a->not_before_us = session_clock_us() + CRASH_PAUSE_US;
 		if (WIFSIGNALED(status))
 			log_message(LOG_LEVEL_ERROR, "handler %ld was killed by signal %d",
 				    (long)pid, WTERMSIG(status));
@@ -246,12 +272,33 @@ static void reap_children(struct acceptor *a)
 	}
 }
 
-/* Keeps one process waiting, as long as there is room. */
-static void keep_spare(struct acceptor *a)
+/* Keeps one process waiting, as long as there is room. Returns when to look again, in milliseconds.
+ */
+static int keep_spare(struct acceptor *a)
 {
-	if (!count_slots(a, SLOT_WAITING) && !count_slots(a, SLOT_STARTING) &&
-	    session_clock_us() >= a->not_before_us)
+	int64_t now = session_clock_us();
+
+	a->retired = false;
+	if (count_slots(a, SLOT_WAITING))
+		return TICK_MS / 2;
+	if (now >= a->not_before_us &&
+	    (!count_slots(a, SLOT_STARTING) || now - a->started_us >= START_US))
 		start_child(a);
+	return (int)(START_US / 1000);
+}
+
+/* Those that wait end at once, those that serve when their connection does. Returns as
+ * keep_spare(). */
+static int retire_children(struct acceptor *a)
+{
+	if (a->retired)
+		return TICK_MS / 2;
+	a->retired = true;
+	atomic_fetch_add(&a->board->generation, 1);
+	for (size_t i = 0; i < a->slots; i++)
+		if (a->pids[i])
+			kill(a->pids[i], SIGHUP);
+	return TICK_MS / 2;
 }
 
 static void look_at_files(const struct conf *conf, struct stat *out)
@@ -297,24 +344,25 @@ static void tear_down(struct acceptor *a)
 static void reload(struct acceptor *a)
 {
 	struct conf *conf = mem_alloc(sizeof(*conf));
+	struct stat before[FILES];
 
 	told_to_reload = 0;
+	look_at_files(a->conf, before);
 	settings_load(a->options, conf);
 	if ((!conf->usable || conf->errors) && a->conf->usable) {
 		log_open("bley", a->options->debug ? "-" : a->conf->log_file);
 		log_message(LOG_LEVEL_ERROR,
 			    "the configuration is not taken over until it is mended");
-		look_at_files(a->conf, a->files);
+		memcpy(a->files, before, sizeof(before));
 		conf_release(conf);
 		free(conf);
 		return;
 	}
 	tear_down(a);
 	set_up(a, conf);
-	atomic_fetch_add(&a->board->generation, 1);
-	for (size_t i = 0; i < a->slots; i++)
-		if (a->pids[i] && atomic_load(&a->board->state[i]) == SLOT_WAITING)
-			kill(a->pids[i], SIGTERM);
+	a->files[0] = before[0]; /* what was written while it was read is read the next time */
+	a->retired = false;
+	retire_children(a);
 	log_message(LOG_LEVEL_INFO, "configuration and whitelists read anew");
 }
 
@@ -371,11 +419,16 @@ static void stop_children(struct acceptor *a)
 	}
 }
 
+/*
+ * Ends when told to, or when idle: then the processes go first, so that a connection which comes at
+ * this moment is served, and all goes on, or waits for the next start.
+ */
 static void accept_forever(struct acceptor *a)
 {
 	int64_t next_tick = 0;
+	int pause_ms;
 
-	while (!told_to_stop && !is_idle(a)) {
+	while (!told_to_stop) {
 		reap_children(a);
 		if (session_clock_us() >= next_tick) {
 			told_to_reload |= files_changed(a);
@@ -384,8 +437,13 @@ static void accept_forever(struct acceptor *a)
 		}
 		if (told_to_reload)
 			reload(a);
-		keep_spare(a);
-		wait_for_news(a, TICK_MS / 2);
+		if (!is_idle(a))
+			pause_ms = keep_spare(a);
+		else if (count_slots(a, SLOT_FREE) == a->slots)
+			break;
+		else
+			pause_ms = retire_children(a);
+		wait_for_news(a, pause_ms);
 	}
 }
 
@@ -401,6 +459,8 @@ static void set_signals(struct acceptor *a)
 		sigdelset(&a->open, numbers[i]);
 		sigaction(numbers[i], &action, NULL);
 	}
+	a->serving = a->open;
+	sigaddset(&a->serving, SIGHUP);
 	sigprocmask(SIG_SETMASK, &a->quiet, NULL);
 }
 
@@ -445,7 +505,8 @@ int acceptor_run(const struct settings_options *options, struct conf *conf, cons
 	tell_systemd(&a, "READY=1");
 	accept_forever(&a);
 	if (!told_to_stop)
-		log_message(LOG_LEVEL_INFO, "no connection for %lld s: ends until the next one comes",
+		log_message(LOG_LEVEL_INFO,
+			    "no connection for %lld s: ends until the next one comes",
 			    (long long)a.conf->idle_exit);
 	stop_children(&a);
 	tear_down(&a);

@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -207,13 +209,16 @@ static int run(struct handler *h)
 	return EXIT_SUCCESS;
 }
 
-/* A peer that vanished without a word must not keep the process for ever. Does nothing where this
- * is no TCP. */
-static void watch_peer(int fd)
+/*
+ * A peer that vanished without a word must not keep the process for ever, and answers to requests
+ * that came together must not wait for each other. Does nothing where this is no TCP.
+ */
+static void prepare_socket(int fd)
 {
 	int on = 1;
 
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
 /* What was told on the last connection may be told again on the next. */
@@ -258,7 +263,7 @@ int handler_serve(struct handler *h, int in, int out)
 
 	h->in = in;
 	h->out = out;
-	watch_peer(in);
+	prepare_socket(in);
 	request_input_init(&h->input, in);
 	served_fd = in;
 	status = run(h);
