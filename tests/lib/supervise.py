@@ -94,13 +94,27 @@ def xinetd(test, conf, program=None):
     return "127.0.0.1", port
 
 
-def openbsd_inetd(test, conf, wait="nowait.10000"):
-    """openbsd-inetd; it stands beside xinetd only when unpacked, as bootstrap does. wait="wait": warm mode."""
+def openbsd_inetd(test, conf, wait="nowait"):
+    """openbsd-inetd with a line of the file that we ship; it stands beside xinetd only when unpacked, as bootstrap does.
+    wait="wait": warm mode."""
     program = test.need("inetd")
     test.need_root()
     port = bleytest.free_port()
-    path = test.write("inetd.conf",
-                      f"127.0.0.1:{port} stream tcp {wait} {NOBODY} {bleytest.bley_for_all(test)} bley -c {conf}\n")
+    with open(os.path.join(bleytest.BUILD, "data", "conf", "inetd.conf"), encoding="utf-8") as stream:
+        lines = [line.lstrip("#").split() for line in stream if line.lstrip("#").startswith("127.0.0.1:")]
+    line = next(fields for fields in lines if fields[3].split(".")[0] == wait)
+    line[0], line[4], line[5] = f"127.0.0.1:{port}", NOBODY, bleytest.bley_for_all(test)
+    path = test.write("inetd.conf", "\t".join([*line, "-c", conf]) + "\n")
     process = test.start([program, "-i", path], env=bleytest.root_environment(program))
     test.wait_for_port(port, process=process)
     return "127.0.0.1", port
+
+
+def spawn_service(test, conf):
+    """The entry for master.cf that we ship; only user and program are the test's."""
+    with open(os.path.join(bleytest.BUILD, "data", "conf", "postfix-spawn-master.cf"), encoding="utf-8") as stream:
+        text = stream.read()
+    changed, count = re.subn(r"user=bley argv=\S+", f"user={NOBODY} argv={bleytest.bley_for_all(test)} -c {conf}", text)
+    if count != 1:
+        raise AssertionError("no user=bley in postfix-spawn-master.cf")
+    return changed

@@ -16,8 +16,6 @@ PERIOD = 29 * 60
 SPAMMER = {"address": "203.0.113.7", "helo": "friend"}
 FRIEND = {"address": "192.0.2.1", "name": "mail.example.com", "helo": "mail.example.com"}
 
-SPAWN = "bley unix - n n - 0 spawn user=nobody argv={bley} -c {conf}\n"
-
 
 def headers(message):
     """The X-Greylist headers of a message."""
@@ -209,7 +207,7 @@ class Spawn(Deliveries, bleytest.TestCase):
     """check_policy_service unix:private/bley, a service of Postfix's own."""
 
     def begin(self, conf):
-        return Postfix(self, "unix:private/bley", services=SPAWN.format(bley=bleytest.bley_for_all(self), conf=conf),
+        return Postfix(self, "unix:private/bley", services=supervise.spawn_service(self, conf),
                        settings="bley_time_limit = 3600s\n")
 
 
