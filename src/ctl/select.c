@@ -136,7 +136,7 @@ static const char *pattern_of(struct arena *arena, const char *text)
 	struct strbuf out = STRBUF_INIT;
 	char *pattern;
 
-	for (; *text; text++) {
+	for (text = text_clean(arena, text, strlen(text)); *text; text++) {
 		if (strchr("%_" STORE_ESCAPE, *text))
 			strbuf_addstr(&out, STORE_ESCAPE);
 		strbuf_addch(&out, *text == '*' ? '%' : *text == '?' ? '_' : *text);

@@ -60,8 +60,22 @@ static void take(void *context, const struct store_stat *stat)
 		item->reason = STORE_REASON_UNSUSPECTED;
 }
 
+/* Most first; databases have their own orders. */
+static int compare(const void *a, const void *b)
+{
+	const struct store_stat *x = a, *y = b;
+	int names = strcmp(x->name, y->name);
+
+	if (x->count != y->count)
+		return x->count < y->count ? 1 : -1;
+	return names ? names : (int)x->reason - (int)y->reason;
+}
+
 static void add_up(struct stats *s)
 {
+	if (s->count[STORE_STAT_DECISIONS])
+		qsort(s->items[STORE_STAT_DECISIONS], s->count[STORE_STAT_DECISIONS],
+		      sizeof(struct store_stat), compare);
 	for (size_t i = 0; i < s->count[STORE_STAT_DECISIONS]; i++) {
 		const struct store_stat *item = &s->items[STORE_STAT_DECISIONS][i];
 

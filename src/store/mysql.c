@@ -236,6 +236,10 @@ static const struct store_driver driver = {
     .log = store_log,
     .purge = my_purge,
     .init = store_init,
+    .list = my_list,
+    .read_log = my_read_log,
+    .forget = my_forget,
+    .stats = my_stats,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -78,8 +78,30 @@ enum store_result my_run(struct store *store, enum my_statement which,
 enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
 			      size_t count, struct my_answer *out);
 
+#define MY_TEXT_SIZE 1024 /* holds 254 characters of any kind */
+#define MY_STREAM_MOST 16
+
+/*
+ * Runs a statement and hands its rows over one by one, columns as text, so that memory does not
+ * grow with them; take() returns false when it wants no more.
+ */
+enum store_result my_stream(struct store *store, const char *sql, const struct my_value *values,
+			    size_t count, bool (*take)(void *context, char *const *row),
+			    void *context);
+
 /* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report);
+
+/* mysql_list.c: see struct store_driver */
+enum store_result my_list(struct store *store, const struct store_filter *filter,
+			  store_take_row *take, void *context);
+enum store_result my_read_log(struct store *store, const struct store_filter *filter,
+			      int64_t after_us, int64_t lag_us, store_take_log *take,
+			      void *context);
+enum store_result my_forget(struct store *store, const struct store_filter *filter, bool dry_run,
+			    struct store_forgotten *out);
+enum store_result my_stats(struct store *store, const struct store_stat_query *query,
+			   store_take_stat *take, void *context);
 
 /* mysql_purge.c */
 enum store_result my_purge(struct store *store, struct store_purge *purge);

@@ -336,6 +336,63 @@ enum store_result my_run_once(struct store *store, const char *sql, const struct
 	return rc;
 }
 
+/* One row after the other; what is no text (NULL) is an empty one. */
+static bool fetch_all(MYSQL_STMT *stmt, bool (*take)(void *context, char *const *row),
+		      void *context)
+{
+	char(*text)[MY_TEXT_SIZE] = mem_alloc(MY_STREAM_MOST * sizeof(*text));
+	MYSQL_BIND binds[MY_STREAM_MOST] = {{.buffer = NULL}};
+	unsigned long length[MY_STREAM_MOST] = {0};
+	my_flag null[MY_STREAM_MOST] = {0};
+	unsigned columns = mysql_stmt_field_count(stmt);
+	char *row[MY_STREAM_MOST];
+	int rc = 0;
+
+	for (unsigned i = 0; i < columns && i < MY_STREAM_MOST; i++) {
+		row[i] = text[i];
+		binds[i].buffer_type = MYSQL_TYPE_STRING;
+		binds[i].buffer = text[i];
+		binds[i].buffer_length = MY_TEXT_SIZE - 1;
+		binds[i].length = &length[i];
+		binds[i].is_null = &null[i];
+	}
+	if (mysql_stmt_bind_result(stmt, binds))
+		rc = 1;
+	while (!rc || rc == MYSQL_DATA_TRUNCATED) {
+		rc = mysql_stmt_fetch(stmt);
+		if (rc && rc != MYSQL_DATA_TRUNCATED)
+			break;
+		for (unsigned i = 0; i < columns && i < MY_STREAM_MOST; i++)
+			text[i][null[i]			   ? 0
+				: length[i] < MY_TEXT_SIZE ? length[i]
+							   : MY_TEXT_SIZE - 1] = '\0';
+		if (!take(context, row))
+			rc = MYSQL_NO_DATA;
+	}
+	free(text);
+	return rc == MYSQL_NO_DATA;
+}
+
+enum store_result my_stream(struct store *store, const char *sql, const struct my_value *values,
+			    size_t count, bool (*take)(void *context, char *const *row),
+			    void *context)
+{
+	enum store_result rc = store->conn ? STORE_OK : my_connect(store);
+	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
+	MYSQL_STMT *stmt = NULL;
+
+	if (rc == STORE_OK)
+		rc = prepare(store, sql, &stmt);
+	bind_values(binds, values, count);
+	if (rc == STORE_OK && (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt) ||
+			       !fetch_all(stmt, take, context)))
+		rc = my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
+	if (stmt)
+		mysql_stmt_close(stmt);
+	free(binds);
+	return rc;
+}
+
 static enum store_result run_here(struct store *store, enum my_statement which,
 				  const struct my_value *values, struct my_answer *out)
 {

@@ -238,6 +238,15 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	return rc;
 }
 
+static enum store_result leave_alone(struct store *store)
+{
+	snprintf(store->error, sizeof(store->error),
+		 "MySQL database %s: bley's tables have yet to be made or taken over: run 'bleyctl "
+		 "init'",
+		 store->config.name);
+	return STORE_NOT_FOUND;
+}
+
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report)
 {
 	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
@@ -245,6 +254,8 @@ enum store_result my_schema_check(struct store *store, struct store_schema_repor
 	enum store_result rc = ask(store, version_sql, NULL, NULL, &version);
 
 	if (rc != STORE_OK && store->code == ER_NO_SUCH_TABLE) {
+		if (store->config.must_exist)
+			return leave_alone(store);
 		rc = upgrade(store, &done);
 		if (rc == STORE_OK)
 			rc = ask(store, version_sql, NULL, NULL, &version);

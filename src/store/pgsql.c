@@ -288,6 +288,10 @@ static const struct store_driver driver = {
     .log = store_log,
     .purge = pg_purge,
     .init = store_init,
+    .list = pg_list,
+    .read_log = pg_read_log,
+    .forget = pg_forget,
+    .stats = pg_stats,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -49,11 +49,29 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
  * to a new one. */
 enum store_result pg_run_here(struct store *store, const struct pg_call *call, PGresult **out);
 
+/*
+ * Runs one statement and hands its rows over one by one, so that memory does not grow with them;
+ * take() returns false when it wants no more. The time limit is for each row.
+ */
+enum store_result pg_stream(struct store *store, const struct pg_call *call,
+			    bool (*take)(void *context, const PGresult *row), void *context);
+
 /* The SQLSTATE of the last failure is this one. */
 bool pg_failed_with(const struct store *store, const char *sqlstate);
 
 /* pgsql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
 enum store_result pg_schema_check(struct store *store, struct store_schema_report *report);
+
+/* pgsql_list.c: see struct store_driver */
+enum store_result pg_list(struct store *store, const struct store_filter *filter,
+			  store_take_row *take, void *context);
+enum store_result pg_read_log(struct store *store, const struct store_filter *filter,
+			      int64_t after_us, int64_t lag_us, store_take_log *take,
+			      void *context);
+enum store_result pg_forget(struct store *store, const struct store_filter *filter, bool dry_run,
+			    struct store_forgotten *out);
+enum store_result pg_stats(struct store *store, const struct store_stat_query *query,
+			   store_take_stat *take, void *context);
 
 /* pgsql_purge.c */
 enum store_result pg_purge(struct store *store, struct store_purge *purge);

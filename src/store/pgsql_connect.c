@@ -296,6 +296,38 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
 	return rc;
 }
 
+enum store_result pg_stream(struct store *store, const struct pg_call *call,
+			    bool (*take)(void *context, const PGresult *row), void *context)
+{
+	enum store_result rc = store->conn ? STORE_OK : pg_connect(store);
+	PGresult *result;
+	bool more = true;
+
+	if (rc != STORE_OK)
+		return rc;
+	store->sqlstate[0] = '\0';
+	if (!PQsendQueryParams(store->conn, call->sql, call->count, NULL, call->values, NULL, NULL,
+			       0))
+		return lost(store, PQerrorMessage(store->conn));
+	PQsetSingleRowMode(store->conn);
+	while (rc == STORE_OK && more) {
+		rc = wait_answer(store);
+		result = rc == STORE_OK ? PQgetResult(store->conn) : NULL;
+		if (!result)
+			break;
+		if (PQresultStatus(result) != PGRES_SINGLE_TUPLE)
+			rc = take_result(store, result);
+		else
+			more = take(context, result);
+		PQclear(result);
+		pg_begin(store);
+	}
+	/* what is still to come is of no use to the next statement */
+	if (!more || rc != STORE_OK)
+		pg_disconnect(store);
+	return rc;
+}
+
 /* What the database's encoding does not have becomes `?`: a letter less, but no mail less. */
 static enum store_result run_in_ascii(struct store *store, const struct pg_call *call,
 				      PGresult **out)
