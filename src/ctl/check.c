@@ -5,20 +5,48 @@
 
 #include "check/whitelist.h"
 #include "ctl/ctl.h"
+#include "ctl/health.h"
+#include "ctl/table.h"
 #include "store/store.h"
 
-/* One part of the check, and whether anything in it is wrong. */
-static bool report(const char *part, bool right, const char *detail)
+#define ERROR_SIZE 512
+#define US_PER_MS 1000.0
+
+enum { NAGIOS };
+
+static const struct ctl_option options[] = {
+    [NAGIOS] = {"nagios", NULL, "one line, as Nagios' plugins print it"},
+    {NULL, NULL, NULL},
+};
+
+/* A check that is under way. */
+struct checking {
+	struct ctl *ctl;
+	bool nagios;
+	bool right;
+	size_t parts;
+	const char *first_wrong; /* in the arena */
+	struct arena arena;
+};
+
+/* One part, and whether anything in it is wrong. */
+static void report(struct checking *c, const char *part, bool right, const char *detail)
 {
-	printf("%s: %s%s%s\n", part, right ? "ok" : "WRONG", *detail ? ", " : "", detail);
-	return right;
+	detail = table_text(&c->arena, detail);
+	c->parts++;
+	c->right &= right;
+	if (!right && !c->first_wrong)
+		c->first_wrong = arena_printf(&c->arena, "%s%s%s", part, *detail ? ": " : "",
+					      detail);
+	if (!c->nagios)
+		printf("%s: %s%s%s\n", part, right ? "ok" : "WRONG", *detail ? ", " : "", detail);
 }
 
-static bool check_settings(struct ctl *ctl)
+static void check_settings(struct checking *c)
 {
-	const struct conf *conf = ctl_conf(ctl);
+	const struct conf *conf = ctl_conf(c->ctl);
 
-	return report("configuration", conf && !conf->errors, ctl->conf.file);
+	report(c, "configuration", conf && !conf->errors, c->ctl->conf.file);
 }
 
 static void complain(void *context, const char *file, unsigned line, const char *message)
@@ -32,7 +60,8 @@ static void complain(void *context, const char *file, unsigned line, const char 
 		ctl_complain("%s: %s", file, message);
 }
 
-static bool check_whitelist(const char *part, enum whitelist_kind kind, const char *file)
+static void check_whitelist(struct checking *c, const char *part, enum whitelist_kind kind,
+			    const char *file)
 {
 	size_t complaints = 0;
 	struct whitelist *list = whitelist_load(kind, file, complain, &complaints);
@@ -42,37 +71,88 @@ static bool check_whitelist(const char *part, enum whitelist_kind kind, const ch
 	snprintf(detail, sizeof(detail), "%zu entries", whitelist_count(list));
 	whitelist_free(list);
 	/* without a file nothing is wrong; it has been told that there is none */
-	return report(part, !complaints || access(file, F_OK), detail);
+	report(c, part, !complaints || access(file, F_OK), detail);
 }
 
-static bool check_database(struct ctl *ctl)
+/* Opening it needs the rights that the handler needs, and looks at the schema's version. */
+static void check_database(struct checking *c)
 {
+	const char *type = c->ctl->conf.dbtype;
+	const struct store_tuple nobody = {.ip = "", .sender = "", .recipient = ""};
+	struct store_memory memory;
+	enum store_result result;
 	struct store *store;
-	const struct store_driver *driver = ctl_store(ctl, &store);
+	const struct store_driver *driver = ctl_store_as_it_is(c->ctl, &store, &result);
 
-	if (driver)
-		driver->close(store);
-	return report("database", driver != NULL, ctl->conf.dbtype);
+	if (!driver) {
+		report(c, "database", result == STORE_NOT_FOUND,
+		       result == STORE_NOT_FOUND ? "not made yet" : type);
+		return;
+	}
+	result = driver->recall(store, &nobody, 1, &memory);
+	if (result != STORE_OK)
+		ctl_complain("%s", driver->error(store));
+	driver->close(store);
+	report(c, "database", result == STORE_OK,
+	       arena_printf(&c->arena, "%s, schema version %d", type, STORE_SCHEMA_VERSION));
+}
+
+static void check_lists(struct checking *c)
+{
+	struct arena *arena = &c->arena;
+	char error[ERROR_SIZE];
+	struct health *lists;
+
+	if (!health_check(&c->ctl->conf, arena, &lists, error, sizeof(error))) {
+		report(c, "DNS", false, error);
+		return;
+	}
+	for (const struct health *h = lists; h; h = h->next)
+		report(
+		    c,
+		    arena_printf(arena, "DNS %s %s", h->white ? "whitelist" : "blacklist", h->name),
+		    h->well,
+		    arena_printf(arena, "%s (%.0f ms)", h->text,
+				 (double)h->slowest_us / US_PER_MS));
+}
+
+static enum ctl_status conclude(struct checking *c)
+{
+	enum ctl_status status = c->right ? CTL_OK : CTL_WRONG;
+
+	if (c->nagios && c->right)
+		printf("BLEY OK - %zu parts checked\n", c->parts);
+	else if (c->nagios)
+		printf("BLEY %s - %s\n", c->ctl->conf.usable ? "WARNING" : "CRITICAL",
+		       c->first_wrong);
+	/* a plugin's 2 is critical: bley answers every request with its failure action */
+	if (c->nagios && !c->ctl->conf.usable)
+		status = CTL_USAGE;
+	return fflush(stdout) ? CTL_WRONG : status;
 }
 
 static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 {
-	bool right = check_settings(ctl);
+	struct checking c = {.ctl = ctl, .nagios = args->option[NAGIOS] != NULL, .right = true};
 	const struct conf *conf = &ctl->conf;
+	enum ctl_status status;
 
-	(void)args;
+	check_settings(&c);
 	if (conf->usable) {
-		right &= check_whitelist("clients", WHITELIST_CLIENTS,
-					 conf->whitelist_clients_file);
-		right &= check_whitelist("recipients", WHITELIST_RECIPIENTS,
-					 conf->whitelist_recipients_file);
-		right &= check_database(ctl);
+		check_whitelist(&c, "clients", WHITELIST_CLIENTS, conf->whitelist_clients_file);
+		check_whitelist(&c, "recipients", WHITELIST_RECIPIENTS,
+				conf->whitelist_recipients_file);
+		check_database(&c);
+		check_lists(&c);
 	}
-	return fflush(stdout) || !right ? CTL_WRONG : CTL_OK;
+	status = conclude(&c);
+	arena_release(&c.arena);
+	return status;
 }
 
 const struct ctl_command ctl_check = {
     .name = "check",
-    .summary = "look for mistakes in configuration, whitelists and database",
+    .summary = "look for mistakes in settings, whitelists, database and DNS lists",
+    .options = options,
     .run = run,
 };

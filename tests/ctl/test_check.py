@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """bleyctl check names every mistake with file and line; bley lives with each of them."""
 
+import json
 import os
 import subprocess
 import unittest
 
 import bleytest
+import dnsnet
 
 
 class Check(bleytest.TestCase):
@@ -15,7 +17,9 @@ class Check(bleytest.TestCase):
         return result
 
     def test_all_well(self):
-        result = self.check(self.write_conf(), 0)
+        conf = self.write_conf()
+        self.bleyctl("init")
+        result = self.check(conf, 0)
         self.assertEqual(result.stderr, "")
         self.assertRegex(result.stdout, r"^configuration: ok.*\nclients: ok.*\nrecipients: ok.*\ndatabase: ok")
 
@@ -63,6 +67,57 @@ class Check(bleytest.TestCase):
         result = self.check(conf, 1)
         self.assertIn("database: WRONG", result.stdout)
         self.assertIn("/proc/no/such/folder", result.stderr)
+
+
+    def test_looking_makes_nothing(self):
+        self.assertIn("database: ok, not made yet\n", self.check_output(self.write_conf()))
+        self.assertEqual(os.listdir(self.path("db")), [])
+        self.bleyctl("init")
+        self.assertIn("database: ok, sqlite3, schema version 1\n", self.check_output(self.path("bley.conf")))
+
+    def check_output(self, conf):
+        return self.bleyctl("check", conf=conf).stdout
+
+    def test_nagios(self):
+        result = self.bleyctl("check", "--nagios", conf=self.write_conf())
+        self.assertRegex(result.stdout, r"^BLEY OK - 4 parts checked\n$")
+        result = self.bleyctl("check", "--nagios", conf=self.write_conf(greylist_max="x"))
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, r"^BLEY WARNING - configuration: .*\n$")
+        result = self.bleyctl("check", "--nagios", conf=self.path("none"))
+        self.assertEqual(result.returncode, 2)
+        self.assertRegex(result.stdout, r"^BLEY CRITICAL - configuration: .*\n$")
+
+    def test_lists(self):
+        """Real lists in all the ways in which they fail (RFC 5782)."""
+        six = "0.0.0.0.0.0.f.7.f.f.f.f" + ".0" * 20
+        zone = f"""
+2.0.0.127.good.test. A 127.0.0.2
+2.0.0.127.both.test. A 127.0.0.2
+2.{six[2:]}.both.test. A 127.0.0.2
+*.all.test. A 127.0.0.2
+*.parked.test. A 203.0.113.9
+*.public.test. A 127.255.255.254
+*.quota.test. A 127.0.0.255
+other.empty.test. A 127.0.0.2
+2.0.0.127.white.test. A 127.0.10.2
+"""
+        servers = dnsnet.NameServers(self, zone)
+        conf = self.write_conf(dns_servers=servers.address, dnsbl_threshold=1, dnswl_threshold=1, dns_timeout=60,
+                               dnswls="white.test, quota.test",
+                               dnsbls="good.test, both.test, all.test, parked.test, public.test, empty.test, good.test=127.0.0.3")
+        text = self.check(conf, 1).stdout
+        for line in ("whitelist white.test: ok, IPv4 only", "whitelist quota.test: WRONG, refuses (127.0.0.255): over its",
+                     "blacklist good.test: ok, IPv4 only", "blacklist both.test: ok, IPv4 and IPv6",
+                     "blacklist all.test: WRONG, lists everything", "blacklist parked.test: WRONG, answers 203.0.113.9",
+                     "blacklist public.test: WRONG, refuses (127.255.255.254): asked through a public",
+                     "blacklist empty.test: WRONG, is empty"):
+            self.assertIn(f"DNS {line}", text)
+        self.assertEqual(text.count("DNS "), 8)
+        why = self.bleyctl("why", "127.0.0.2", "a@b.test", "c@d.test", "--json", conf=conf)
+        lists = {one["name"]: one for one in json.loads(why.stdout)["lists"]}
+        self.assertEqual((lists["white.test"]["answer"], lists["white.test"]["hit"]), ("127.0.10.2", True))
+        self.assertEqual((lists["empty.test"]["answer"], lists["empty.test"]["hit"]), ("not listed", False))
 
 
 class Config(bleytest.TestCase):
