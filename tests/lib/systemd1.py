@@ -70,7 +70,7 @@ printf '[Journal]\nStorage=volatile\nRateLimitBurst=0\n' >"$root/run/systemd/jou
 
 ip link set lo up
 cd "$root"
-mkdir old
+mkdir -p old
 pivot_root . old
 exec /bin/sh -c 'umount -l /old; mount --make-rshared /; rmdir /old; cd /; exec env -i container=test \
 	PATH=/usr/sbin:/usr/bin:/sbin:/bin SYSTEMD_PROC_CMDLINE="systemd.unit=test.target systemd.unified_cgroup_hierarchy=1" \
