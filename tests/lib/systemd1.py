@@ -18,6 +18,7 @@ import unittest
 import bleytest
 
 CLONE_NEWNET = 0x40000000
+PROGRAMS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # wherever they were installed
 
 # Runs as process 1 in the new namespaces, and becomes systemd. $1: an empty folder; $2: the build folder.
 INIT = r"""
@@ -209,7 +210,7 @@ class System:
     def run(self, *command, check=True, timeout=2 * bleytest.PATIENCE):
         """Runs a command within; returns what it printed, or the CompletedProcess where check is False."""
         done = subprocess.run(self.command(*command), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=timeout, check=False)
+                              env={"PATH": PROGRAMS}, timeout=timeout, check=False)
         if not check:
             return done
         if done.returncode:
