@@ -145,18 +145,18 @@ static const char *sslmode_of(const char *tls)
 /* The library's keywords and values; what the settings leave empty is left to its environment, its
  * service and its password file. Where dbhost is the socket itself, the directory and the port are
  * taken from it. */
-static PGconn *start(const struct store_config *config)
+static PGconn *start(const struct store_config *config, const char *name, bool one_of_several)
 {
-	const char *names[12], *values[12], *file = strstr(config->host, SOCKET_FILE);
-	char port[12] = "", *host = mem_strdup(config->host);
+	const char *names[12], *values[12], *file = strstr(name, SOCKET_FILE);
+	char port[12] = "", *host = mem_strdup(name);
 	PGconn *conn;
 	size_t n = 0;
 
 	if (config->port)
 		snprintf(port, sizeof(port), "%d", config->port);
-	if (config->host[0] == '/' && file) {
+	if (name[0] == '/' && file) {
 		snprintf(port, sizeof(port), "%s", file + strlen(SOCKET_FILE));
-		host[file == config->host ? 1 : file - config->host] = '\0';
+		host[file == name ? 1 : file - name] = '\0';
 	}
 	const char *const pairs[][2] = {
 	    {"host", host},
@@ -168,7 +168,7 @@ static PGconn *start(const struct store_config *config)
 	    {"application_name", "bley"},
 	    {"client_encoding", "UTF8"},
 	    /* of several hosts the one that is no standby */
-	    {"target_session_attrs", strchr(host, ',') ? "read-write" : ""}};
+	    {"target_session_attrs", one_of_several ? "read-write" : ""}};
 
 	for (size_t i = 0; i < sizeof(pairs) / sizeof(pairs[0]); i++) {
 		if (!*pairs[i][1])
@@ -210,14 +210,11 @@ static enum store_result refused(struct store *store, const char *message)
 	return result;
 }
 
-enum store_result pg_connect(struct store *store)
+static enum store_result connect_to(struct store *store, const char *host, bool one_of_several)
 {
 	PostgresPollingStatusType status = PGRES_POLLING_WRITING;
 
-	pg_disconnect(store);
-	if (pg_clock_us() < store->refused_until_us)
-		return STORE_RETRY; /* with the error that it gave */
-	store->conn = start(&store->config);
+	store->conn = start(&store->config, host, one_of_several);
 	if (!store->conn)
 		mem_exhausted();
 	if (PQstatus(store->conn) == CONNECTION_BAD)
@@ -231,7 +228,41 @@ enum store_result pg_connect(struct store *store)
 			return refused(store, PQerrorMessage(store->conn));
 	}
 	PQsetnonblocking(store->conn, 1);
+	store->refused_until_us = 0;
 	return STORE_OK;
+}
+
+static size_t count_hosts(const char *hosts)
+{
+	size_t n = 1;
+
+	while ((hosts = strchr(hosts, ',')))
+		hosts++, n++;
+	return n;
+}
+
+/* The library would go through several hosts by itself, but wait for the first one as long as for
+ * all: here each has its share of the time. */
+enum store_result pg_connect(struct store *store)
+{
+	size_t count = count_hosts(store->config.host);
+	int64_t deadline_us = store->deadline_us;
+	enum store_result rc = STORE_RETRY; /* with the error that it gave */
+	char *hosts, *next;
+
+	pg_disconnect(store);
+	if (pg_clock_us() < store->refused_until_us)
+		return rc;
+	hosts = next = mem_strdup(store->config.host);
+	for (size_t left = count; left > 0 && rc != STORE_OK; left--) {
+		int64_t now_us = pg_clock_us();
+
+		store->deadline_us = now_us + (deadline_us - now_us) / (int64_t)left;
+		rc = connect_to(store, strsep(&next, ","), count > 1);
+	}
+	store->deadline_us = deadline_us;
+	free(hosts);
+	return rc;
 }
 
 /* Sends what the library holds, and waits until the whole answer is there. */

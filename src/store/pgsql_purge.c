@@ -150,6 +150,18 @@ static enum store_result lock(struct store *keeper, bool *got)
 	return rc;
 }
 
+/* The server sees a closed connection only some time later, when the next purge may be there. */
+static void unlock(struct store *keeper)
+{
+	const struct pg_call commit = {.sql = "COMMIT"};
+	PGresult *result;
+
+	pg_begin(keeper);
+	if (keeper->conn && pg_run_here(keeper, &commit, &result) == STORE_OK)
+		PQclear(result);
+	pg_disconnect(keeper);
+}
+
 enum store_result pg_purge(struct store *store, struct store_purge *purge)
 {
 	struct store keeper = {.config = store->config};
@@ -172,6 +184,6 @@ enum store_result pg_purge(struct store *store, struct store_purge *purge)
 				 &purge->cache_rows);
 	if (rc == STORE_OK && got)
 		rc = purge_table(store, purge, &log_table, purge->log_s, -1, &purge->log_rows);
-	pg_disconnect(&keeper);
+	unlock(&keeper);
 	return rc;
 }

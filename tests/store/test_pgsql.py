@@ -3,6 +3,7 @@
 
 import concurrent.futures
 import os
+import socket
 import subprocess
 import threading
 import time
@@ -134,6 +135,14 @@ class Faults(PostgreSQLCase):
     def test_socket_file(self):
         socket_file = os.path.join(self.server.host, f".s.PGSQL.{self.server.port}")
         self.assertEqual(self.handler(self.conf(dbhost=socket_file, dbport=0)).ask_suspicious(), DEFER)
+
+    def test_a_host_that_answers_nothing(self):
+        """The other one has its share of the time."""
+        with socket.socket() as silent:
+            silent.bind(("127.0.0.3", self.server.port))
+            silent.listen()
+            handler = self.handler(self.conf(dbhost="127.0.0.3,127.0.0.1", db_timeout=6))
+            self.assertEqual(handler.ask_suspicious(), DEFER)
 
     def test_no_such_user(self):
         self.assert_passes(self.handler(self.conf(dbuser="nobody17")), "error: .*nobody17.*check dbuser")
