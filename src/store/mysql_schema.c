@@ -5,30 +5,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/strbuf.h"
 
 /*
- * The tables and their columns are the Python daemon's. A take-over fills new tables beside the old
- * ones and then renames all of them in one statement, bley_schema among them: it can break off
- * anywhere and begins anew the next time. The log's key is invisible, so that rows are still
+ * The tables and their columns are the Python daemon's. New ones are made and filled under names of
+ * this process's own and then take their places in one statement, bley_schema among them: so a
+ * take-over can break off anywhere and begin anew, and two that are at it at once (a lock is a
+ * node's own in a Galera cluster) do not meet. The log's key is invisible, so that rows are still
  * inserted by position; Galera wants one.
  */
-#define STATUS_TABLE(name)                                                                        \
-	"CREATE TABLE IF NOT EXISTS " name " (ip varchar(39) NOT NULL, status smallint NOT NULL," \
-	" last_action datetime(6) NOT NULL, sender varchar(254) NOT NULL,"                        \
-	" recipient varchar(254) NOT NULL, fail_count int NOT NULL DEFAULT 0,"                    \
+#define STATUS_COLUMNS                                                         \
+	"(ip varchar(39) NOT NULL, status smallint NOT NULL,"                  \
+	" last_action datetime(6) NOT NULL, sender varchar(254) NOT NULL,"     \
+	" recipient varchar(254) NOT NULL, fail_count int NOT NULL DEFAULT 0," \
 	" PRIMARY KEY (ip, sender, recipient))"
-#define LOG_TABLE(name)                                                                       \
-	"CREATE TABLE IF NOT EXISTS " name " (logtime datetime(6) NOT NULL, ip varchar(39),"  \
+#define LOG_COLUMNS                                                                           \
+	"(logtime datetime(6) NOT NULL, ip varchar(39),"                                      \
 	" sender varchar(254), recipient varchar(254), action varchar(254), check_dnswl int," \
 	" check_dnsbl int, check_helo int, check_dyn int, check_db int, check_spf int,"       \
 	" check_s_eq_r int, check_postmaster int, check_cache int,"                           \
 	" id bigint unsigned NOT NULL AUTO_INCREMENT INVISIBLE PRIMARY KEY, KEY logtime "     \
 	"(logtime))"
-#define CACHE_TABLE                                                                   \
-	"CREATE TABLE IF NOT EXISTS bley_cache (ip varchar(39) NOT NULL PRIMARY KEY," \
-	" status smallint NOT NULL, last_action datetime(6) NOT NULL)"
+#define CACHE_COLUMNS                                                     \
+	"(ip varchar(39) NOT NULL PRIMARY KEY, status smallint NOT NULL," \
+	" last_action datetime(6) NOT NULL)"
+#define SUFFIX_SIZE 24
 #define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
 
 static const char version_sql[] = "SELECT max(version) FROM bley_schema";
@@ -51,17 +54,19 @@ static enum store_result run(struct store *store, const char *sql, int64_t *chan
 
 /* A table whose texts are equal only when their bytes are: by default blanks at the end do not
  * count. */
-static enum store_result create(struct store *store, const char *sql)
+static enum store_result create(struct store *store, const char *name, const char *suffix,
+				const char *columns)
 {
 	bool mariadb = strstr(mysql_get_server_info(store->conn), "MariaDB") != NULL;
-	struct strbuf whole = STRBUF_INIT;
+	struct strbuf sql = STRBUF_INIT;
 	enum store_result rc;
 
-	strbuf_addf(&whole,
-		    "%s ENGINE=InnoDB ROW_FORMAT=DYNAMIC DEFAULT CHARSET=utf8mb4 COLLATE=%s", sql,
-		    mariadb ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin");
-	rc = run(store, whole.buf, NULL);
-	strbuf_release(&whole);
+	strbuf_addf(&sql,
+		    "CREATE TABLE IF NOT EXISTS %s%s %s ENGINE=InnoDB ROW_FORMAT=DYNAMIC"
+		    " DEFAULT CHARSET=utf8mb4 COLLATE=%s",
+		    name, suffix, columns, mariadb ? "utf8mb4_nopad_bin" : "utf8mb4_0900_bin");
+	rc = run(store, sql.buf, NULL);
+	strbuf_release(&sql);
 	return rc;
 }
 
@@ -96,122 +101,152 @@ static enum store_result utc_of(struct store *store, const char *table, const ch
 	return rc;
 }
 
-static enum store_result copy_status(struct store *store, struct store_schema_report *report)
+static enum store_result copy_status(struct store *store, const char *suffix,
+				     struct store_schema_report *report)
 {
-	char utc[200], sql[1200];
+	struct strbuf sql = STRBUF_INIT;
 	int64_t before = 0, after = 0;
 	enum store_result rc = ask(store, "SELECT count(*) FROM bley_status", NULL, NULL, &before);
+	char utc[200];
 
 	if (rc == STORE_OK)
 		rc = utc_of(store, "bley_status", "last_action", utc, sizeof(utc));
 	if (rc != STORE_OK)
 		return rc;
-	snprintf(
-	    sql, sizeof(sql),
-	    "INSERT INTO bley_status_new (ip, status, last_action, sender, recipient, fail_count)"
-	    " SELECT " TEXT(
-		"lower(ip)") " AS a, min(coalesce(status, 2)), max(%s),"
-			     " " TEXT(
-				 "lower(coalesce(sender, ''))") " AS b,"
-								" " TEXT(
-								    "lower(coalesce(recipient, "
-								    "''))") " AS c, "
-									    "max(coalesce(fail_"
-									    "count, 0))"
-									    " FROM bley_status "
-									    "GROUP BY a, b, c",
-	    utc);
-	rc = run(store, sql, &after);
+	strbuf_addf(&sql,
+		    "INSERT INTO bley_status%s (ip, sender, recipient, status, last_action, "
+		    "fail_count) SELECT ",
+		    suffix);
+	strbuf_addstr(&sql, TEXT("lower(ip)") " AS a, ");
+	strbuf_addstr(&sql, TEXT("lower(coalesce(sender, ''))") " AS b, ");
+	strbuf_addstr(&sql, TEXT("lower(coalesce(recipient, ''))") " AS c, ");
+	strbuf_addf(&sql,
+		    "min(coalesce(status, 2)), max(%s), max(coalesce(fail_count, 0)) FROM "
+		    "bley_status GROUP BY a, b, c",
+		    utc);
+	rc = run(store, sql.buf, &after);
+	strbuf_release(&sql);
 	report->folded = before - after;
 	report->converted += before;
 	return rc;
 }
 
-static enum store_result copy_log(struct store *store, struct store_schema_report *report)
+static enum store_result copy_log(struct store *store, const char *suffix,
+				  struct store_schema_report *report)
 {
-	char utc[200], sql[1200];
+	static const char columns[] = "ip, sender, recipient, action, check_dnswl, check_dnsbl, "
+				      "check_helo, check_dyn, check_db,"
+				      " check_spf, check_s_eq_r, check_postmaster, check_cache";
+	struct strbuf sql = STRBUF_INIT;
 	int64_t rows = 0;
+	char utc[200];
 	enum store_result rc = utc_of(store, "bley_log", "logtime", utc, sizeof(utc));
 
 	if (rc != STORE_OK)
 		return rc;
-	snprintf(
-	    sql, sizeof(sql),
-	    "INSERT INTO bley_log_new (logtime, ip, sender, recipient, action, check_dnswl,"
-	    " check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
-	    " check_postmaster, check_cache) SELECT %s, ip, sender, recipient, action, check_dnswl,"
-	    " check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
-	    " check_postmaster, check_cache FROM bley_log",
-	    utc);
-	rc = run(store, sql, &rows);
+	strbuf_addf(&sql, "INSERT INTO bley_log%s (logtime, %s) SELECT %s, %s FROM bley_log",
+		    suffix, columns, utc, columns);
+	rc = run(store, sql.buf, &rows);
+	strbuf_release(&sql);
 	report->converted += rows;
 	return rc;
 }
 
-/* Makes one table, or its successor where the Python daemon's is there. */
-static enum store_result
-make_table(struct store *store, const char *name, const char *fresh, const char *successor,
-	   bool *old, enum store_result (*copy)(struct store *, struct store_schema_report *),
-	   struct store_schema_report *report)
+typedef enum store_result copy_rows(struct store *, const char *, struct store_schema_report *);
+
+/* Makes one table, with the rows of the Python daemon's where that is there (then *old). */
+static enum store_result make_table(struct store *store, const char *name, const char *suffix,
+				    const char *columns, bool *old, copy_rows *copy,
+				    struct store_schema_report *report)
 {
 	int64_t exists = 0;
-	enum store_result rc = ask(store, exists_sql, name, NULL, &exists);
+	enum store_result rc = create(store, name, suffix, columns);
 
-	*old = exists != 0;
 	if (rc == STORE_OK)
-		rc = create(store, *old ? successor : fresh);
+		rc = ask(store, exists_sql, name, NULL, &exists);
+	*old = exists != 0;
 	if (rc == STORE_OK && *old)
-		rc = copy(store, report);
+		rc = copy(store, suffix, report);
 	return rc;
 }
 
-static enum store_result finish(struct store *store, bool status, bool log)
+static void drop_new(struct store *store, const char *suffix)
+{
+	char sql[200];
+
+	if (!store->conn)
+		return;
+	snprintf(sql, sizeof(sql), "DROP TABLE IF EXISTS bley_schema%s, bley_status%s, bley_log%s",
+		 suffix, suffix, suffix);
+	run(store, sql, NULL);
+}
+
+static enum store_result put_in_place(struct store *store, const char *suffix, bool status,
+				      bool log)
 {
 	char sql[400];
 	enum store_result rc;
 
-	snprintf(sql, sizeof(sql), "RENAME TABLE %s%sbley_schema_new TO bley_schema",
-		 status ? "bley_status TO bley_status_python, bley_status_new TO bley_status, "
-			: "",
-		 log ? "bley_log TO bley_log_python, bley_log_new TO bley_log, " : "");
+	snprintf(sql, sizeof(sql),
+		 "RENAME TABLE %s%sbley_status%s TO bley_status, bley_log%s TO bley_log, "
+		 "bley_schema%s TO bley_schema",
+		 status ? "bley_status TO bley_status_python, " : "",
+		 log ? "bley_log TO bley_log_python, " : "", suffix, suffix, suffix);
 	rc = run(store, sql, NULL);
-	if (rc != STORE_OK && store->code == ER_TABLE_EXISTS_ERROR)
-		rc = run(store, "DROP TABLE IF EXISTS bley_schema_new",
-			 NULL); /* another node was faster */
 	if (rc == STORE_OK)
 		rc = run(store, "DROP TABLE IF EXISTS bley_status_python, bley_log_python", NULL);
 	return rc;
 }
 
+static enum store_result make_new(struct store *store, const char *suffix,
+				  struct store_schema_report *report)
+{
+	bool status = false, log = false;
+	char sql[100];
+	enum store_result rc = create(store, "bley_schema", suffix,
+				      "(version int NOT NULL PRIMARY KEY)");
+
+	snprintf(sql, sizeof(sql), "INSERT INTO bley_schema%s VALUES (1)", suffix);
+	if (rc == STORE_OK)
+		rc = run(store, sql, NULL);
+	if (rc == STORE_OK)
+		rc = create(store, "bley_cache", "", CACHE_COLUMNS);
+	if (rc == STORE_OK)
+		rc = make_table(store, "bley_status", suffix, STATUS_COLUMNS, &status, copy_status,
+				report);
+	if (rc == STORE_OK)
+		rc = make_table(store, "bley_log", suffix, LOG_COLUMNS, &log, copy_log, report);
+	if (rc == STORE_OK)
+		rc = put_in_place(store, suffix, status, log);
+	report->taken_over = status || log;
+	report->created = !report->taken_over;
+	return rc;
+}
+
 static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
 {
-	enum store_result rc = STORE_OK;
-	bool status = false, log = false;
+	struct store_schema_report done = *report;
+	char suffix[SUFFIX_SIZE], error[MY_ERROR_SIZE];
+	unsigned code;
 	int64_t exists = 0;
+	enum store_result rc = ask(store, exists_sql, "bley_schema", NULL, &exists);
 
-	rc = ask(store, exists_sql, "bley_schema", NULL, &exists);
 	if (rc != STORE_OK || exists)
 		return rc; /* another process was faster */
-	rc = run(store, "DROP TABLE IF EXISTS bley_schema_new, bley_status_new, bley_log_new",
-		 NULL);
-	if (rc == STORE_OK)
-		rc = create(store,
-			    "CREATE TABLE bley_schema_new (version int NOT NULL PRIMARY KEY)");
-	if (rc == STORE_OK)
-		rc = run(store, "INSERT INTO bley_schema_new VALUES (1)", NULL);
-	if (rc == STORE_OK)
-		rc = create(store, CACHE_TABLE);
-	if (rc == STORE_OK)
-		rc = make_table(store, "bley_status", STATUS_TABLE("bley_status"),
-				STATUS_TABLE("bley_status_new"), &status, copy_status, report);
-	if (rc == STORE_OK)
-		rc = make_table(store, "bley_log", LOG_TABLE("bley_log"), LOG_TABLE("bley_log_new"),
-				&log, copy_log, report);
-	if (rc == STORE_OK)
-		rc = finish(store, status, log);
-	report->taken_over = status || log;
-	report->created = rc == STORE_OK && !report->taken_over;
-	return rc;
+	snprintf(suffix, sizeof(suffix), "_%llx",
+		 (unsigned long long)my_clock_us() ^ (unsigned long long)getpid() << 40);
+	rc = make_new(store, suffix, &done);
+	if (rc == STORE_OK) {
+		*report = done;
+		return rc;
+	}
+	memcpy(error, store->error, sizeof(error));
+	code = store->code;
+	drop_new(store, suffix);
+	memcpy(store->error, error, sizeof(error));
+	store->code = code;
+	/* another node was faster: what is there now is looked at again */
+	return code == ER_TABLE_EXISTS_ERROR || code == ER_NO_SUCH_TABLE ? STORE_RETRY : rc;
 }
 
 /* Two hosts may both want to: one waits for the other. */
@@ -247,26 +282,38 @@ static enum store_result leave_alone(struct store *store)
 	return STORE_NOT_FOUND;
 }
 
+/* The version that is there, made or taken over where there is none. */
+static enum store_result see_to_version(struct store *store, struct store_schema_report *report,
+					int64_t *version)
+{
+	enum store_result rc;
+
+	do {
+		rc = ask(store, version_sql, NULL, NULL, version);
+		if (rc == STORE_OK || store->code != ER_NO_SUCH_TABLE)
+			return rc;
+		if (store->config.must_exist)
+			return leave_alone(store);
+		rc = upgrade(store, report);
+		if (rc == STORE_OK)
+			rc = ask(store, version_sql, NULL, NULL, version);
+	} while (rc == STORE_RETRY && store->conn && my_clock_us() < store->deadline_us);
+	return rc;
+}
+
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report)
 {
 	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
 	int64_t version = 0;
-	enum store_result rc = ask(store, version_sql, NULL, NULL, &version);
+	enum store_result rc = see_to_version(store, &done, &version);
 
-	if (rc != STORE_OK && store->code == ER_NO_SUCH_TABLE) {
-		if (store->config.must_exist)
-			return leave_alone(store);
-		rc = upgrade(store, &done);
-		if (rc == STORE_OK)
-			rc = ask(store, version_sql, NULL, NULL, &version);
-	}
 	if (rc == STORE_OK && !done.created && !done.taken_over)
 		done.from = (int)version;
 	if (rc == STORE_OK && version > STORE_SCHEMA_VERSION) {
 		snprintf(store->error, sizeof(store->error),
 			 "MySQL database %s: its schema has version %lld, this bley knows versions "
-			 "up to "
-			 "%d: install the newer bley on this host too",
+			 "up to %d: "
+			 "install the newer bley on this host too",
 			 store->config.name, (long long)version, STORE_SCHEMA_VERSION);
 		rc = STORE_BROKEN;
 	}
