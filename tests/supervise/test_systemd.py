@@ -10,6 +10,7 @@ import threading
 import unittest
 
 import bleytest
+import servers
 import systemd1
 
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
@@ -245,6 +246,54 @@ class Units(Case):
         pid = system.show(system.run("systemctl", "list-units", "--plain", "--no-legend", "bley@*").split()[0], "MainPID")
         self.assertEqual(system.run("readlink", f"/proc/{pid}/ns/mnt"), system.run("readlink", "/proc/1/ns/mnt"))
         self.assertIn("Seccomp:\t2", system.run("cat", f"/proc/{pid}/status"))
+
+
+class Databases(Case):
+    """The whole sandbox lets the real drivers through, to real servers: a unix socket and TCP."""
+
+    def setUp(self):
+        super().setUp()
+        system.run("systemctl", "start", "bley.socket")
+
+    def within(self, user, script):
+        """Runs a shell script as this user of the system."""
+        return system.run("setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "sh", "-ec", script)
+
+    def assert_decides(self, **keys):
+        """On each address, and the rows are there."""
+        for number, address in enumerate((SOCKET, PORT)):
+            self.configure(dbuser="bley", dbpass="bley", dbname="bley", **keys)
+            self.assertEqual(self.once(address, sender=f"{number}.{keys['dbport']}@example.net"), DEFER)
+
+    def test_postgresql(self):
+        if not servers.PostgreSQL.programs():
+            self.need("initdb")
+        programs = servers.PostgreSQL.programs()[0]
+        system.run("install", "-d", "-o", "postgres", "-m", "755", "/run/pg")
+        self.addCleanup(self.within, "postgres", f"cd /run/pg; {programs}/pg_ctl -D data -m immediate -w stop")
+        self.within("postgres", f"cd /run/pg; {programs}/initdb -D data -A trust --no-sync -U postgres >log;"
+                    f" {programs}/pg_ctl -D data -l log -w -o '-k /run/pg -p 5433 -c fsync=off' start >/dev/null;"
+                    " psql -q -h /run/pg -p 5433 -U postgres -c 'CREATE ROLE bley LOGIN' -c 'CREATE DATABASE bley OWNER bley'")
+        self.assert_decides(dbtype="pgsql", dbhost="/run/pg", dbport=5433)
+        self.assert_decides(dbtype="pgsql", dbhost="127.0.0.1", dbport=5433)
+        count = "psql -A -t -h /run/pg -p 5433 -U postgres -d bley -c 'SELECT count(*) FROM bley_status'"
+        self.assertEqual(self.within("postgres", count).strip(), "2")
+        system.run("systemctl", "start", "bley-purge.service")
+
+    def test_mariadb(self):
+        self.need("mariadbd", "mariadb-install-db")
+        system.run("install", "-d", "-o", "mysql", "-m", "755", "/run/my")
+        self.within("mysql", "cd /run/my; mariadb-install-db --no-defaults --datadir=/run/my/data"
+                    " --auth-root-authentication-method=normal --skip-test-db --innodb-log-file-size=4M >log 2>&1;"
+                    " mariadbd --no-defaults --datadir=/run/my/data --socket=/run/my/socket --port=3307 --bind-address=127.0.0.1"
+                    " --pid-file=/run/my/pid --innodb-log-file-size=4M --skip-name-resolve >>log 2>&1 &"
+                    " for i in $(seq 300); do mariadb-admin --no-defaults -uroot -S /run/my/socket ping >/dev/null 2>&1 && break;"
+                    " sleep 0.1; done; mariadb --no-defaults -uroot -S /run/my/socket -e \"CREATE DATABASE bley; CREATE USER bley"
+                    " IDENTIFIED BY 'bley', bley@localhost IDENTIFIED BY 'bley'; GRANT ALL ON bley.* TO bley, bley@localhost\"")
+        self.addCleanup(self.within, "mysql", "kill $(cat /run/my/pid); while test -e /run/my/pid; do sleep 0.05; done")
+        self.assert_decides(dbtype="mysql", dbhost="/run/my/socket", dbport=3307)
+        self.assert_decides(dbtype="mysql", dbhost="127.0.0.1", dbport=3307)
+        system.run("systemctl", "start", "bley-purge.service")
 
 
 class Accepting(Case):
