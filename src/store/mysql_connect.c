@@ -17,13 +17,13 @@
 #define SOCKET_NAME "mysqld.sock" /* in a directory that dbhost names */
 #define NOT_READY 1047		  /* Galera: WSREP has not yet prepared node for application use */
 
-/* Every text is bound as UTF-8; what a column cannot hold is cut or replaced, not refused. */
-#define SET_UP                                                                            \
-	"SET SESSION sql_mode = '', time_zone = '+00:00', innodb_lock_wait_timeout = %u," \
-	" autocommit = 1, transaction_isolation = 'READ-COMMITTED'"
-#define SET_UP_OLD                                                                        \
-	"SET SESSION sql_mode = '', time_zone = '+00:00', innodb_lock_wait_timeout = %u," \
-	" autocommit = 1, tx_isolation = 'READ-COMMITTED'"
+/* Every text is bound as UTF-8, whatever an option file says of character sets; what a column
+ * cannot hold is cut or replaced, not refused. */
+#define SET_UP_WITH(isolation)                                                            \
+	"SET NAMES utf8mb4, SESSION sql_mode = '', time_zone = '+00:00', autocommit = 1," \
+	" innodb_lock_wait_timeout = %u, " isolation " = 'READ-COMMITTED'"
+#define SET_UP SET_UP_WITH("transaction_isolation")
+#define SET_UP_OLD SET_UP_WITH("tx_isolation")
 
 /* What has to be asked of the row that is there comes back as the insert id: LAST_INSERT_ID(status
  * + 1). */

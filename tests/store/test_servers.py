@@ -383,6 +383,18 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.configure(dbtls="require", **self.with_password())
         self.assert_flows(self.handler(), "(SSL|TLS)")
 
+    def test_an_option_file_with_another_encoding(self):
+        with open(self.path(".my.cnf"), "w", encoding="ascii") as stream:
+            stream.write("[client]\ndefault-character-set = latin1\n")
+        handler = self.handler(env={**os.environ, "HOME": self.tmp})
+        self.assertEqual(handler.ask_suspicious(sender="gr\u00fc\u00df@example.net"), DEFER)
+        self.assertEqual(self.query("SELECT hex(sender) FROM bley_status").strip(),
+                         "gr\u00fc\u00df@example.net".encode().hex().upper())
+
+    def test_looking_makes_nothing(self):
+        self.bleyctl("why", "203.0.113.7", "a@example.net", "b@example.org")
+        self.assertEqual(self.query("SHOW TABLES"), "")
+
     def test_a_read_only_server(self):
         handler = self.handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
