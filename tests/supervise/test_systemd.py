@@ -16,7 +16,8 @@ import systemd1
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 PORT = 1337
 SOCKET = "/run/bley/policy"
-UNITS = ("bley.socket", "bley@.service", "bley-warm.socket", "bley-warm.service", "bley-purge.service", "bley-purge.timer")
+UNITS = ("bley.socket", "bley@.service", "bley-warm.socket", "bley-warm.service", "bley-purge.service", "bley-purge.timer",
+         "bley-stats.service", "bley-stats.timer")
 SERVICES = ("bley@.service", "bley-warm.service", "bley-purge.service")
 EXPOSURE = 15  # tenths, of systemd-analyze security
 
