@@ -20,6 +20,7 @@ static const struct ctl_command *const commands[] = {
     &ctl_spf,
     &ctl_stats,
     &ctl_test,
+    &ctl_watch,
     &ctl_why,
 };
 

@@ -26,7 +26,10 @@ struct query {
 
 #define QUERY_INIT ((struct query){.sql = STRBUF_INIT})
 #define US " * interval '1 microsecond'"
-#define AGE(column) "greatest(0, (extract(epoch FROM " PG_NOW " - " column ") * 1000000)::bigint)"
+/* the same for all rows, however long it takes */
+#define AGE(column)                                                                            \
+	"greatest(0, (extract(epoch FROM (statement_timestamp() AT TIME ZONE 'UTC') - " column \
+	") * 1000000)::bigint)"
 /* only what is an address can be cast to one */
 #define INSIDE                                                                           \
 	"CASE WHEN ip ~ '^([0-9]{1,3}[.]){3}[0-9]{1,3}$|^[0-9a-f]{4}(:[0-9a-f]{4}){7}$'" \

@@ -131,10 +131,11 @@ static struct store_tuple tuple_of(sqlite3_stmt *stmt)
 
 static int take_rows(sqlite3_stmt *stmt, store_take_row *take, void *context)
 {
+	int64_t now_us = sqlite_time_now(); /* the same for all, however long it takes */
 	bool more = true;
 
 	while (more && sqlite3_step(stmt) == SQLITE_ROW) {
-		int64_t age_us = sqlite_time_now() - time_of(stmt, 5);
+		int64_t age_us = now_us - time_of(stmt, 5);
 		struct store_row row = {.tuple = tuple_of(stmt),
 					.status = sqlite3_column_int(stmt, 3),
 					.fail_count = sqlite3_column_int(stmt, 4),

@@ -29,7 +29,7 @@ class Engines(bleytest.TestCase):
         if not servers.PostgreSQL.programs():
             self.need("initdb")
         self.need("mariadbd", "mariadb-install-db")
-        self.now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+        self.now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None, microsecond=500000)
         self.confs = {"sqlite3": self.write_conf("sqlite.conf", **self.KEYS)}
         self.run_sql = {"sqlite3": self.execute}
         for kind, make in (("pgsql", servers.PostgreSQL), ("mysql", servers.MariaDB)):
