@@ -339,6 +339,7 @@ static const struct store_driver driver = {
     .read_log = lite_read_log,
     .forget = lite_forget,
     .stats = lite_stats,
+    .graph = lite_graph,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

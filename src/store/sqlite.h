@@ -94,6 +94,10 @@ enum store_result lite_forget(struct store *store, const struct store_filter *fi
 enum store_result lite_stats(struct store *store, const struct store_stat_query *query,
 			     store_take_stat *take, void *context);
 
+/* sqlite_graph.c */
+enum store_result lite_graph(struct store *store, const struct store_graph_query *query,
+			     store_take_graph *take, void *context);
+
 /* sqlite_purge.c */
 enum store_result lite_purge(struct store *store, struct store_purge *purge);
 

@@ -195,6 +195,43 @@ struct store_stat_query {
 
 typedef void store_take_stat(void *context, const struct store_stat *stat);
 
+/*
+ * Counts for bleygraph's pictures. Each row of bley_log is in exactly one class, by the scores that
+ * it has and the thresholds that hold now; a threshold of 0 is never reached.
+ */
+enum store_graph_class {
+	STORE_GRAPH_GOOD_CACHE,
+	STORE_GRAPH_WHITELISTED,
+	STORE_GRAPH_KNOWN_GOOD,
+	STORE_GRAPH_GOOD_GREY, /* came back after its wait */
+	STORE_GRAPH_DNSWL,
+	STORE_GRAPH_NEW_GOOD,
+	STORE_GRAPH_BAD_CACHE, /* the first of those that deferred */
+	STORE_GRAPH_BAD_GREY,  /* came back too early */
+	STORE_GRAPH_DNSBL,
+	STORE_GRAPH_HELO, /* the check with which the sum reached rfc_threshold */
+	STORE_GRAPH_DYN,
+	STORE_GRAPH_SPF,
+	STORE_GRAPH_S_EQ_R,
+	STORE_GRAPH_OTHER, /* deferred under other thresholds */
+	STORE_GRAPH_CLASSES
+};
+
+enum store_graph_kind {
+	STORE_GRAPH_DECISIONS, /* by slot and class */
+	STORE_GRAPH_TUPLES     /* by the class of a greylisted tuple's first deferral; slot 1: it
+				  came back and passed, 0: it has not yet */
+};
+
+struct store_graph_query {
+	enum store_graph_kind kind;
+	int64_t start_s, slot_s; /* seconds since 1970, UTC; a slot's length */
+	int slots;		 /* what is later than all of them counts as in the last */
+	int dnswl_threshold, dnsbl_threshold, rfc_threshold;
+};
+
+typedef void store_take_graph(void *context, int slot, enum store_graph_class what, int64_t count);
+
 struct store; /* an open database, the driver's */
 
 struct store_driver {
@@ -272,6 +309,10 @@ struct store_driver {
 	/* One kind after the other, in the order of enum store_stat_kind. */
 	enum store_result (*stats)(struct store *store, const struct store_stat_query *query,
 				   store_take_stat *take, void *context);
+
+	/* Sums for bleygraph, one statement; slot and class are within their bounds. */
+	enum store_result (*graph)(struct store *store, const struct store_graph_query *query,
+				   store_take_graph *take, void *context);
 };
 
 /*

@@ -81,8 +81,8 @@ class Docs(bleytest.TestCase):
                 self.assertIn(f"{name}.{section}", ours, page)
 
     def test_options(self):
-        for name in ("bley", "bleyctl"):
-            self.assertEqual(manual_options(manual_section(name + ".8")), self.help_options(name), name)
+        for name, section in (("bley", 8), ("bleyctl", 8), ("bleygraph", 1)):
+            self.assertEqual(manual_options(manual_section(f"{name}.{section}")), self.help_options(name), name)
 
     def test_commands(self):
         listed = re.findall(r"^  (\w+) +", self.output("bleyctl", "--help").split("Commands")[1], flags=re.M)

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_GRAPH_GRAPH_H
+#define BLEY_GRAPH_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/strbuf.h"
+#include "conf/conf.h"
+#include "store/store.h"
+
+/*
+ * bleygraph's parts: data.c asks the database, plot.c turns sums into a script for gnuplot, page.c
+ * into a page, output.c runs gnuplot and puts the files in their place. Nothing here prints;
+ * failures are told in `error`, one line.
+ */
+
+#define GRAPH_SLOTS 12
+#define GRAPH_PERIODS 5
+#define GRAPH_BINS 8	   /* of the delays' histogram */
+#define GRAPH_TUNE_DAYS 28 /* what the pictures that help to tune look at */
+
+struct graph_period {
+	const char *name;  /* 12h: in the files' names */
+	const char *title; /* 12 hours */
+	const char *slot;  /* 1 hour */
+	int64_t slot_s;
+	const char *time_format; /* strftime(3), for the axis */
+};
+
+struct graph_bin {
+	const char *title;
+	int64_t below_s; /* not in the bin any more */
+};
+
+extern const struct graph_period graph_periods[GRAPH_PERIODS];
+extern const struct graph_bin graph_bins[GRAPH_BINS];
+
+struct graph_data {
+	int64_t now_s;
+	int64_t decisions[GRAPH_PERIODS][GRAPH_SLOTS][STORE_GRAPH_CLASSES];
+	int64_t delays[GRAPH_BINS];
+	int64_t tuples[STORE_GRAPH_CLASSES][2]; /* never came back, came back */
+};
+
+/* now_s: when the last slot ends, seconds since 1970. */
+enum store_result graph_collect(const struct store_driver *driver, struct store *store,
+				const struct conf *conf, int64_t now_s, struct graph_data *out);
+
+/* How many pictures there are, and one's name without its ending, in a buffer of the caller. */
+#define GRAPH_PICTURES (2 * GRAPH_PERIODS + 2)
+#define GRAPH_NAME_SIZE 32
+void graph_picture_name(int picture, char out[GRAPH_NAME_SIZE]);
+
+/* What a picture shows, as plain text: its title, and for those who cannot see it its sums. */
+void graph_picture_title(int picture, struct strbuf *out);
+void graph_picture_text(const struct graph_data *data, int picture, struct strbuf *out);
+
+/* The script that draws all pictures as SVG and PNG into gnuplot's working folder. */
+void graph_script(const struct graph_data *data, struct strbuf *out);
+
+/* index.html; source: what the counts were made from. */
+void graph_page(const struct graph_data *data, const char *source, struct strbuf *out);
+
+/* Draws with gnuplot and replaces the files in destdir, which is made where it is missing. On
+ * failure those that are there are as they were. */
+bool graph_write(const char *destdir, const struct strbuf *script, const struct strbuf *page,
+		 char *error, size_t size);
+
+#endif

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""bleygraph: its sums against a generated log with known truth, its pictures, its page, and what can go wrong."""
+
+import glob
+import html
+import os
+import random
+import re
+import sqlite3
+import struct
+import time
+import unittest
+import xml.etree.ElementTree
+import zlib
+
+import bleytest
+
+HOUR = 3600
+DAY = 24 * HOUR
+PERIODS = {"12h": HOUR, "24h": 2 * HOUR, "7d": 12 * HOUR, "28d": 2 * DAY, "365d": 28 * DAY}
+NAMES = sorted([f"{kind}-{period}" for kind in ("ar", "ch") for period in PERIODS] + ["delay", "checks"])
+FILES = sorted([f"{name}.{end}" for name in NAMES for end in ("svg", "png")] + ["index.html"])
+COLUMNS = ("dnswl", "dnsbl", "helo", "dyn", "db", "spf", "s_eq_r", "postmaster", "cache")
+
+# class, action, columns that are not 0 (db: -1 where not said); the thresholds are 2, 2 and 2
+KINDS = [
+    ("good cache", "DUNNO", {"cache": 1}),
+    ("whitelisted", "DUNNO", {"postmaster": 1}),
+    ("known good", "DUNNO", {"db": 0}),
+    ("known good", "DUNNO", {"db": 1}),
+    ("good grey (has waited)", "PREPEND", {"db": 2}),
+    ("good grey (has waited)", "DUNNO", {"db": 2}),
+    ("in DNSWL", "DUNNO", {"dnswl": 2}),
+    ("new good", "DUNNO", {"dnswl": 1}),
+    ("new good", "DUNNO", {"dnsbl": 1, "helo": 1}),
+    ("bad cache", "DEFER_IF_PERMIT", {"cache": 1}),
+    ("bad grey (too early)", "DEFER_IF_PERMIT", {"db": 2}),
+    ("in DNSBL", "DEFER_IF_PERMIT", {"dnsbl": 3, "helo": 2}),
+    ("bad HELO", "DEFER_IF_PERMIT", {"dnsbl": 1, "helo": 2, "dyn": 1}),
+    ("from DynIP", "DEFER_IF_PERMIT", {"helo": 1, "dyn": 1, "spf": 1}),
+    ("bad SPF", "DEFER_IF_PERMIT", {"helo": 1, "spf": 1, "s_eq_r": 1}),
+    ("sender==recipient", "DEFER_IF_PERMIT", {"spf": 1, "s_eq_r": 1}),
+    ("other thresholds", "DEFER_IF_PERMIT", {"helo": 1}),
+]
+
+
+def png_chunks(data):
+    """Checks the sums; yields types and contents."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at = 8
+    while at < len(data):
+        size, = struct.unpack(">I", data[at:at + 4])
+        kind, body = data[at + 4:at + 8], data[at + 8:at + 8 + size]
+        assert struct.unpack(">I", data[at + 8 + size:at + 12 + size])[0] == zlib.crc32(kind + body)
+        yield kind, body
+        at += size + 12
+
+
+class Graph(bleytest.TestCase):
+    def setUp(self):
+        super().setUp()
+        self.need("gnuplot")
+        self.out = self.path("out", "stats")
+        self.conf = self.write_conf(dnsbl_threshold=2, dnswl_threshold=2, rfc_threshold=2)
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+
+    def log(self, rows):
+        """Rows: (time in seconds, sender, action, columns)."""
+        values = []
+        for when, sender, action, columns in rows:
+            stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(when)) + ".%06d" % (when % 1 * 1e6)
+            checks = [columns.get(name, -1 if name == "db" else 0) for name in COLUMNS]
+            values.append((stamp, "192.0.2.1", sender, "r@example.org", action, *checks))
+        for row in values:
+            self.assertEqual(len(row), 14)
+        with sqlite3.connect(self.database()) as connection:
+            connection.executemany("INSERT INTO bley_log VALUES (" + ",".join("?" * 14) + ")", values)
+        connection.close()
+
+    def graph(self, *args, **env):
+        return self.run_program([bleytest.program("bleygraph"), "-c", self.conf, "-d", self.out, *args],
+                                env={**os.environ, **env})
+
+    def draw(self, **env):
+        result = self.graph("-q", **env)
+        self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""))
+        self.assertEqual(sorted(os.listdir(self.out)), FILES)
+        for name in FILES:
+            path = os.path.join(self.out, name)
+            self.assertEqual(os.stat(path).st_mode & 0o777, 0o644)
+            with open(path, "rb") as stream:
+                data = stream.read()
+            if name.endswith(".png"):
+                chunks = list(png_chunks(data))
+                self.assertEqual((chunks[0][0], chunks[-1][0]), (b"IHDR", b"IEND"))
+                self.assertEqual(struct.unpack(">I", chunks[0][1][:4])[0], 900)
+            elif name.endswith(".svg"):
+                self.assertTrue(xml.etree.ElementTree.fromstring(data).tag.endswith("svg"))
+        with open(os.path.join(self.out, "index.html"), encoding="utf-8") as stream:
+            return stream.read()
+
+    def texts(self, page):
+        return dict(re.findall(r'<img src="(\S+)\.svg" alt="([^"]*)"', page))
+
+    def sums(self, text):
+        """Class to (total, most, least)."""
+        return {name: (int(total), int(most), int(least)) for name, total, most, least in
+                re.findall(r"; ([^;]*?) (\d+) \(at most (\d+), at least (\d+) each", text)}
+
+    def files(self):
+        found = {}
+        for path in glob.glob(os.path.join(self.out, "*")):
+            with open(path, "rb") as stream:
+                found[path] = stream.read()
+        return found
+
+    def test_known_truth(self):
+        rng = random.Random(7)
+        now = time.time()
+        rows, truth = [], {period: {} for period in PERIODS}
+        for number in range(3000):
+            name, action, columns = KINDS[number % len(KINDS)]
+            period = rng.choice(list(PERIODS))
+            # half an hour from any edge of a slot, as the test takes time
+            age = (rng.randrange(12 * PERIODS[period] // HOUR) + 0.5) * HOUR
+            rows.append((now - age, f"s{number}@example.com", action, columns))
+        for when, _, action, columns in rows:
+            name = next(k[0] for k in KINDS if k[1:] == (action, columns))
+            for period, size in PERIODS.items():
+                back = (now - when) / size
+                if back < 12:
+                    slots = truth[period].setdefault(name, [0] * 12)
+                    slots[11 - int(back)] += 1
+        self.log(rows)
+        texts = self.texts(self.draw())
+        self.assertEqual(sorted(texts), NAMES)
+        for period in PERIODS:
+            expected = {name: (sum(slots), max(slots), min(slots)) for name, slots in truth[period].items()}
+            got = self.sums(texts["ch-" + period])
+            self.assertEqual(got, expected, period)
+            both = self.sums(texts["ar-" + period])
+            self.assertEqual(sum(v[0] for v in both.values()), sum(v[0] for v in got.values()))
+            deferred = {name for name, action, _ in KINDS if action != "DUNNO" and action != "PREPEND"}
+            self.assertEqual(both["deferred"][0], sum(v[0] for name, v in got.items() if name in deferred))
+        self.assertEqual(sum(v[0] for v in self.sums(texts["ch-365d"]).values()), 3000)
+
+    def test_tuning(self):
+        now = time.time()
+        helo, grey = {"helo": 2}, {"db": 2}
+        rows = [(now - 9000, "a@x", "DEFER_IF_PERMIT", helo), (now - 8900, "a@x", "DEFER_IF_PERMIT", grey),
+                (now - 7000, "a@x", "PREPEND", grey), (now - 9000, "b@x", "DEFER_IF_PERMIT", helo),
+                (now - 9000, "c@x", "DEFER_IF_PERMIT", {"dnsbl": 2}), (now - 9000, "d@x", "DEFER_IF_PERMIT", {"cache": 1}),
+                (now - 3000, "e@x", "PREPEND", grey)]
+        self.log(rows)
+        texts = self.texts(self.draw())
+        self.assertIn("; bad HELO: 1 came back, 1 did not", texts["checks"])
+        self.assertIn("; in DNSBL: 0 came back, 1 did not", texts["checks"])
+        self.assertEqual(html.unescape(texts["delay"]).split("; ")[1:], ["< 1 h: 1"])  # 2000 s
+
+    def test_empty(self):
+        page = self.draw()
+        for name, text in self.texts(page).items():
+            self.assertTrue(text.endswith(": no mail in this period"), name)
+            with open(os.path.join(self.out, name + ".svg"), encoding="utf-8") as stream:
+                self.assertIn("no mail in this period", stream.read())
+        self.assertNotRegex(page, r"https?://|<script|url\(")
+
+    def test_one_row(self):
+        self.log([(time.time() - 60, "a@x", "DUNNO", {})])
+        texts = self.texts(self.draw())
+        for period in PERIODS:
+            self.assertEqual(self.sums(texts["ch-" + period]), {"new good": (1, 1, 0)})
+        self.assertIn("no mail", texts["delay"])
+
+    def test_clock_change(self):
+        """Slots are as long as ever where the clocks were changed, and the axis has the local times."""
+        now = int(time.time())
+        change = time.gmtime(now - 4 * HOUR)
+        # a zone whose summer ended four hours ago
+        day = change.tm_yday - 1
+        zone = f"AAA0BBB,{(day + 180) % 365}/0,{day}/{change.tm_hour + 1}"
+        self.log([(now - (slot + 0.5) * HOUR, f"s{slot}@x", "DUNNO", {}) for slot in range(12)])
+        texts = self.texts(self.draw(TZ=zone))
+        self.assertEqual(self.sums(texts["ch-12h"]), {"new good": (12, 1, 1)})
+        with open(os.path.join(self.out, "ar-12h.svg"), encoding="utf-8") as stream:
+            shown = re.findall(r"\b(\d\d):\d\d\b", stream.read())
+        hours = [int(hour) for hour in shown]
+        self.assertEqual(len(hours), 7)
+        steps = sorted((b - a) % 24 for a, b in zip(hours, hours[1:]))
+        self.assertEqual(steps, [1, 2, 2, 2, 2, 2])
+
+    def test_failures(self):
+        self.draw()
+        before = self.files()
+        fakes = self.path("fakes")
+        os.mkdir(fakes)
+
+        def fails(expected, **env):
+            result = self.graph(**env)
+            self.assertEqual((result.returncode, result.stdout), (1, ""))
+            self.assertRegex(result.stderr, expected)
+            self.assertEqual(result.stderr.count("\n"), 1)
+            self.assertEqual(self.files(), before)
+            self.assertEqual(sorted(os.listdir(self.out)), FILES)
+
+        fails("gnuplot-nox", PATH=fakes)
+        self.write("fakes/gnuplot", "#!/bin/sh\necho >&2; echo 'it is broken' >&2; exit 3\n", 0o755)
+        fails("^bleygraph: gnuplot failed: it is broken$", PATH=fakes)
+        self.write("fakes/gnuplot", "#!/bin/sh\nexec /bin/cat >/dev/null\n", 0o755)
+        fails(r"ar-12h\.svg", PATH=fakes)
+
+    def test_destdir(self):
+        self.write("out/stats", "a file in its place")
+        result = self.graph()
+        self.assertEqual((result.returncode, result.stdout), (1, ""))
+        self.assertRegex(result.stderr, r"^bleygraph: .*stats.*\n$")
+        self.assertEqual(result.stderr.count("\n"), 1)
+        self.out = "/proc/bleygraph"  # not even root may write there
+        self.assertRegex(self.graph().stderr, r"^bleygraph: /proc/bleygraph: .*\n$")
+
+    def test_destdir_of_the_configuration(self):
+        self.conf = self.write_conf(graph={"destdir": "pictures"})
+        result = self.run_program([bleytest.program("bleygraph"), "-c", self.conf])
+        self.assertEqual((result.returncode, result.stderr), (0, ""))
+        self.assertEqual(sorted(os.listdir(self.path("pictures"))), FILES)
+
+
+if __name__ == "__main__":
+    unittest.main()
