@@ -240,6 +240,7 @@ static const struct store_driver driver = {
     .read_log = my_read_log,
     .forget = my_forget,
     .stats = my_stats,
+    .graph = my_graph,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -103,6 +103,10 @@ enum store_result my_forget(struct store *store, const struct store_filter *filt
 enum store_result my_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
 
+/* mysql_graph.c */
+enum store_result my_graph(struct store *store, const struct store_graph_query *query,
+			 store_take_graph *take, void *context);
+
 /* mysql_purge.c */
 enum store_result my_purge(struct store *store, struct store_purge *purge);
 

@@ -292,6 +292,7 @@ static const struct store_driver driver = {
     .read_log = pg_read_log,
     .forget = pg_forget,
     .stats = pg_stats,
+    .graph = pg_graph,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

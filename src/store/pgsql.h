@@ -73,6 +73,10 @@ enum store_result pg_forget(struct store *store, const struct store_filter *filt
 enum store_result pg_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
 
+/* pgsql_graph.c */
+enum store_result pg_graph(struct store *store, const struct store_graph_query *query,
+			 store_take_graph *take, void *context);
+
 /* pgsql_purge.c */
 enum store_result pg_purge(struct store *store, struct store_purge *purge);
 

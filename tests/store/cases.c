@@ -554,6 +554,44 @@ static void case_log_many(void)
 	driver->close(store);
 }
 
+static void take_graph(void *context, int slot, enum store_graph_class what, int64_t count)
+{
+	char(*sums)[32] = context;
+
+	(*sums)[slot * STORE_GRAPH_CLASSES + (int)what] = (char)('0' + count);
+}
+
+/* Slots, classes and what came back, also in rows of the Python daemon, which may lack scores. */
+static void case_graph(void)
+{
+	struct store_log_row rows[] = {
+	    {tuple_a, "DEFER_IF_PERMIT", {0, 0, 2, 0, -1, 0, 0, 0, 0}, 5400 * US_PER_S},
+	    {tuple_a, "PREPEND", {0, 0, 0, 0, 2, 0, 0, 0, 0}, 1800 * US_PER_S},
+	    {tuple_b, "DEFER_IF_PERMIT", {0, 1, 0, 0, -1, 0, 0, 0, 0}, 5400 * US_PER_S},
+	    {tuple_b, "DEFER_IF_PERMIT", {0, 0, 0, 0, -1, 0, 0, 0, 1}, 1800 * US_PER_S},
+	};
+	struct store_graph_query query = {.kind = STORE_GRAPH_DECISIONS,
+					  .start_s = (int64_t)time(NULL) - 7200,
+					  .slot_s = 3600,
+					  .slots = 2,
+					  .dnsbl_threshold = 1,
+					  .rfc_threshold = 2};
+	char sums[32];
+	struct store *store = open_store();
+
+	OK(store, driver->log(store, rows, 4));
+	sql("INSERT INTO bley_log (logtime) SELECT max(logtime) FROM bley_log");
+	memset(sums, '.', sizeof(sums));
+	sums[2 * STORE_GRAPH_CLASSES] = '\0';
+	OK(store, driver->graph(store, &query, take_graph, &sums));
+	check_text(__LINE__, "decisions", sums, "........11.......1.11.......");
+	query.kind = STORE_GRAPH_TUPLES;
+	memset(sums, '.', 2 * STORE_GRAPH_CLASSES);
+	OK(store, driver->graph(store, &query, take_graph, &sums));
+	check_text(__LINE__, "tuples", sums, "........1..............1....");
+	driver->close(store);
+}
+
 /* --- purging */
 
 static int batches;
@@ -996,6 +1034,7 @@ static const struct {
     CASE(alike),
     CASE(log),
     CASE(log_many),
+    CASE(graph),
     CASE(purge),
     CASE(purge_bad_only),
     CASE(purge_dry_run),
