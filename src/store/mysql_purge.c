@@ -10,6 +10,7 @@
  * statement; then others have their turn.
  */
 #define WINDOW "1000" /* rows */
+#define COUNT_TIMEOUT_MS (10 * 60 * 1000)
 #define PAUSE_LEAST_US 2000
 #define US_PER_S INT64_C(1000000)
 #define KEY_SIZE (254 * 4 + 1)
@@ -178,6 +179,23 @@ static enum store_result purge_all(struct store *store, struct store_purge *purg
 	return rc;
 }
 
+/* To count millions of rows takes longer than a mail would be waited for. The time-out is the
+ * connection's. */
+static enum store_result count_all(struct store *store, struct store_purge *purge)
+{
+	int timeout_ms = store->config.timeout_ms;
+	enum store_result rc;
+
+	store->config.timeout_ms = COUNT_TIMEOUT_MS;
+	my_begin(store);
+	rc = my_connect(store);
+	if (rc == STORE_OK)
+		rc = purge_all(store, purge);
+	my_disconnect(store);
+	store->config.timeout_ms = timeout_ms;
+	return rc;
+}
+
 /* Only one purge at a time; the lock ends with the connection. */
 enum store_result my_purge(struct store *store, struct store_purge *purge)
 {
@@ -186,10 +204,12 @@ enum store_result my_purge(struct store *store, struct store_purge *purge)
 
 	purge->status_rows = purge->log_rows = purge->cache_rows = 0;
 	purge->stepped_aside = false;
+	if (purge->dry_run)
+		return count_all(store, purge);
 	my_begin(store);
 	rc = store->conn ? STORE_OK : my_connect(store);
-	if (rc != STORE_OK || purge->dry_run)
-		return rc == STORE_OK ? purge_all(store, purge) : rc;
+	if (rc != STORE_OK)
+		return rc;
 	rc = my_run_once(store, "SELECT GET_LOCK(concat('bley.purge.', database()), 0)", NULL, 0,
 			 &answer);
 	if (rc != STORE_OK)
