@@ -185,7 +185,9 @@ class Deliveries:
         self.assertEqual(sorted(found), sorted(
             (f"198.51.100.{n + 1}", f"s{n}@example.net", f"r{n}@{DOMAIN}", 0 if n % 2 == 0 else 2) for n in range(count)))
         self.assertFalse([line for line in self.log_lines() if "error: " in line])
-        self.assertFalse([line for line in self.postfix.log() if "problem" in line or "warning: " in line])
+        # but for what Postfix has to say about the clock of the file system, which is not ours
+        self.assertFalse([line for line in self.postfix.log() if "problem" in line or
+                          "warning: " in line and not re.search("clock|file time stamps", line)])
 
 
 class Inet(Deliveries, bleytest.TestCase):
