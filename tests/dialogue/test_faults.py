@@ -606,21 +606,7 @@ class Together(FaultCase):
     def in_parallel(self, work):
         """Runs work(handler, number) for each of so many handlers, all at the same time."""
         handlers = [self.handler() for _ in range(self.HANDLERS)]
-        wrong = []
-
-        def run(handler, number):
-            try:
-                work(handler, number)
-            except BaseException as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=run, args=pair) for pair in zip(handlers, range(self.HANDLERS))]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if wrong:
-            raise wrong[0]
+        bleytest.in_threads(work, [(handler, number) for number, handler in enumerate(handlers)])
         for handler in handlers:
             self.assertEqual(handler.finish(), 0)
             self.assertEqual(handler.errors(), "")

@@ -22,6 +22,7 @@ import sqlite3
 import stat
 import subprocess
 import tempfile
+import threading
 import time
 import unittest
 
@@ -77,6 +78,25 @@ SUSPICIOUS = {
 def program(name):
     """The path of one of bley's own programs in the build folder."""
     return os.path.join(BUILD, name)
+
+
+def in_threads(function, arguments):
+    """Calls it with each tuple of arguments, all at the same time; what one of the calls raises is raised here."""
+    wrong = []
+
+    def run(call):
+        try:
+            function(*call)
+        except BaseException as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=run, args=(call,)) for call in arguments]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if wrong:
+        raise wrong[0]
 
 
 def reachable(path):

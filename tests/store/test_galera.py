@@ -2,7 +2,6 @@
 """Two nodes of a Galera cluster, handlers on each: who loses a conflict of writes is told so, and tries again."""
 
 import os
-import threading
 import unittest
 
 import bleytest
@@ -70,22 +69,12 @@ class Galera(bleytest.TestCase):
         self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
         self.assertEqual(self.handler(conf=self.confs[0]).ask_suspicious(), DEFER)
         self.assertEqual(self.sql("SELECT fail_count FROM bley_status", 1).strip(), "0")
-        wrong = []
 
         def talk(handler):
-            try:
-                for _ in range(25):
-                    self.assertEqual(handler.ask_suspicious(), DEFER)
-            except BaseException as error:
-                wrong.append(error)
+            for _ in range(25):
+                self.assertEqual(handler.ask_suspicious(), DEFER)
 
-        threads = [threading.Thread(target=talk, args=(handler,)) for handler in self.handlers(2)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if wrong:
-            raise wrong[0]
+        bleytest.in_threads(talk, [(handler,) for handler in self.handlers(2)])
         for node in range(2):
             self.assertEqual(self.sql("SELECT fail_count FROM bley_status", node).strip(), "100")
         self.assertFalse(self.faults())

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The same conversations whoever starts the handler: systemd's socket activation, xinetd, inetd."""
 
-import threading
 import unittest
 
 import bleytest
@@ -77,22 +76,12 @@ class Conversations:
         address = self.serve(db_timeout=30)
         count = 100
         clients = [self.client(address) for _ in range(count)]
-        wrong = []
 
         def talk(number, client):
-            try:
-                self.assertEqual(client.ask_suspicious(sender=f"{number}@example.net"), DEFER, self.log_lines())
-                self.assertEqual(client.ask(sender=f"{number}@example.net"), "DUNNO")
-            except BaseException as error:
-                wrong.append(error)
+            self.assertEqual(client.ask_suspicious(sender=f"{number}@example.net"), DEFER, self.log_lines())
+            self.assertEqual(client.ask(sender=f"{number}@example.net"), "DUNNO")
 
-        threads = [threading.Thread(target=talk, args=pair) for pair in enumerate(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if wrong:
-            raise wrong[0]
+        bleytest.in_threads(talk, [pair for pair in enumerate(clients)])
         self.assertEqual(self.rows("SELECT status, count(*) FROM bley_status GROUP BY status ORDER BY status"),
                          [(0, count), (2, count)])
         self.assertFalse([line for line in self.log_lines() if "error: " in line])
