@@ -13,6 +13,7 @@ static const struct ctl_command *const commands[] = {
     &ctl_check,
     &ctl_config,
     &ctl_forget,
+    &ctl_import,
     &ctl_init,
     &ctl_list,
     &ctl_purge,

@@ -54,7 +54,7 @@ struct ctl_command {
 	enum ctl_status (*run)(struct ctl *ctl, const struct ctl_args *args);
 };
 
-extern const struct ctl_command ctl_allow, ctl_check, ctl_config, ctl_forget, ctl_init, ctl_list,
+extern const struct ctl_command ctl_allow, ctl_check, ctl_config, ctl_forget, ctl_import, ctl_init, ctl_list,
     ctl_purge, ctl_show, ctl_spf, ctl_stats, ctl_test, ctl_watch, ctl_why;
 
 /* Reads a command's line, argv[0] its name, and runs it. */

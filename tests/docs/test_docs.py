@@ -98,7 +98,7 @@ class Docs(bleytest.TestCase):
     def test_wrong_usage(self):
         for args in ([], ["no-such"], ["--no-such"], ["check", "--no-such"], ["check", "argument"],
                      ["config", "--defaults", "--mdoc"], ["allow", "192.0.2.1", "a@b"], ["allow", "x", "a@b", "c@d"],
-                     ["forget", "--yes"], ["forget", "--yes", "nothing"], ["forget", "192.0.2.1"], ["list", "--status", "x"],
+                     ["forget", "--yes"], ["forget", "--yes", "nothing"], ["forget", "192.0.2.1"], ["import", "x", "y"], ["list", "--status", "x"],
                      ["list", "--ip", "x"], ["list", "--since", "yesterday"], ["list", "--limit", "0"], ["show"],
                      ["stats", "--json", "--prometheus"], ["stats", "--since", "-1h"], ["test", "a", "b"],
                      ["why", "192.0.2.1"]):
