@@ -14,6 +14,7 @@ import xml.etree.ElementTree
 import zlib
 
 import bleytest
+import servers
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -56,13 +57,22 @@ def png_chunks(data):
         at += size + 12
 
 
-class Graph(bleytest.TestCase):
+class Drawing(bleytest.TestCase):
     def setUp(self):
         super().setUp()
         self.need("gnuplot")
         self.out = self.path("out", "stats")
-        self.conf = self.write_conf(dnsbl_threshold=2, dnswl_threshold=2, rfc_threshold=2)
+        self.conf = self.write_conf(dnsbl_threshold=2, dnswl_threshold=2, rfc_threshold=2, **self.engine())
         self.assertEqual(self.bleyctl("init").returncode, 0)
+
+    def engine(self):
+        """The configuration of the database."""
+        return {}
+
+    def insert(self, values):
+        with sqlite3.connect(self.database()) as connection:
+            connection.executemany("INSERT INTO bley_log VALUES (" + ",".join("?" * 14) + ")", values)
+        connection.close()
 
     def log(self, rows):
         """Rows: (time in seconds, sender, action, columns)."""
@@ -73,9 +83,7 @@ class Graph(bleytest.TestCase):
             values.append((stamp, "192.0.2.1", sender, "r@example.org", action, *checks))
         for row in values:
             self.assertEqual(len(row), 14)
-        with sqlite3.connect(self.database()) as connection:
-            connection.executemany("INSERT INTO bley_log VALUES (" + ",".join("?" * 14) + ")", values)
-        connection.close()
+        self.insert(values)
 
     def graph(self, *args, **env):
         return self.run_program([bleytest.program("bleygraph"), "-c", self.conf, "-d", self.out, *args],
@@ -113,6 +121,10 @@ class Graph(bleytest.TestCase):
             with open(path, "rb") as stream:
                 found[path] = stream.read()
         return found
+
+
+class Sums:
+    """What holds on each engine."""
 
     def test_known_truth(self):
         rng = random.Random(7)
@@ -165,6 +177,48 @@ class Graph(bleytest.TestCase):
                 self.assertIn("no mail in this period", stream.read())
         self.assertNotRegex(page, r"https?://|<script|url\(")
 
+
+class OnSqlite(Sums, Drawing):
+    pass
+
+
+class OnServer(Sums):
+    def insert(self, values):
+        rows = ", ".join("(" + ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in row) + ")"
+                         for row in values)
+        self.server.sql(f"INSERT INTO bley_log VALUES {rows}", self.name)
+
+
+class OnPostgreSQL(OnServer, Drawing):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        if not servers.PostgreSQL.programs():
+            bleytest.TestCase().need("initdb")
+        cls.server = servers.PostgreSQL()
+        cls.addClassCleanup(cls.server.remove)
+
+    def engine(self):
+        self.name = self.server.database()
+        # the times in the log are UTC whatever the server's are
+        self.server.sql(f"ALTER DATABASE {self.name} SET timezone = 'Europe/Berlin'", "postgres")
+        return {"dbtype": "pgsql", "dbhost": self.server.host, "dbport": self.server.port, "dbname": self.name}
+
+
+class OnMariaDB(OnServer, Drawing):
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        bleytest.TestCase().need("mariadbd", "mariadb-install-db")
+        cls.server = servers.MariaDB()
+        cls.addClassCleanup(cls.server.remove)
+
+    def engine(self):
+        self.name = self.server.database()
+        return {"dbtype": "mysql", "dbhost": self.server.host, "dbname": self.name}
+
+
+class Graph(Drawing):
     def test_one_row(self):
         self.log([(time.time() - 60, "a@x", "DUNNO", {})])
         texts = self.texts(self.draw())
