@@ -86,8 +86,8 @@ void graph_picture_title(int picture, struct strbuf *out)
 
 	strbuf_addstr(out, of_kind[kind]);
 	if (kind < KIND_DELAY)
-		strbuf_addf(out, ", %s (%d times %s)", graph_periods[picture / 2].title,
-			    GRAPH_SLOTS, graph_periods[picture / 2].slot);
+		strbuf_addf(out, ", %s (per %s)", graph_periods[picture / 2].title,
+			    graph_periods[picture / 2].slot);
 	else
 		strbuf_addf(out, ", %d days", GRAPH_TUNE_DAYS);
 }
@@ -296,7 +296,7 @@ static int stack_height(int kind)
 static void add_stack(const struct graph_data *data, int picture, int height, struct strbuf *out)
 {
 	add_times(data, &graph_periods[picture / 2], out);
-	strbuf_addf(out, "set ylabel \"decisions in %s\"\n", graph_periods[picture / 2].slot);
+	strbuf_addf(out, "set ylabel \"decisions per %s\"\n", graph_periods[picture / 2].slot);
 	add_legend(data, picture, height, out);
 	add_stack_data(data, picture, out);
 }

@@ -17,7 +17,7 @@ DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 PORT = 1337
 SOCKET = "/run/bley/policy"
 UNITS = ("bley.socket", "bley@.service", "bley-warm.socket", "bley-warm.service", "bley-purge.service", "bley-purge.timer",
-         "bley-stats.service", "bley-stats.timer")
+         "bley-stats.service", "bley-stats.timer", "bley-graph.service", "bley-graph.timer")
 SERVICES = ("bley@.service", "bley-warm.service", "bley-purge.service")
 EXPOSURE = 15  # tenths, of systemd-analyze security
 
@@ -520,6 +520,18 @@ class Purging(Case):
         lines = system.run("systemd-analyze", "calendar", "*-*-* 04:00:00")
         self.assertIn("Next elapse", lines)
         self.assertIn("*-*-* 04:00:00", system.run("systemctl", "cat", "bley-purge.timer"))
+
+
+class Drawing(Case):
+    def test_the_service_draws(self):
+        self.need("gnuplot")
+        system.run("setpriv", "--reuid=bley", "--regid=bley", "--clear-groups", "bleyctl", "init")
+        system.run("systemctl", "start", "bley-graph.service", check=False)
+        lines = system.journal("_SYSTEMD_UNIT=bley-graph.service")
+        self.assertEqual((system.show("bley-graph.service", "Result"), lines), ("success", []))
+        names = system.run("ls", f"{STATE}/stats").split()
+        self.assertEqual(len(names), 25, names)
+        self.assertIn("index.html", names)
 
 
 if __name__ == "__main__":
