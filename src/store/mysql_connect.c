@@ -92,7 +92,8 @@ static bool is_lost(unsigned code)
 	return code == CR_SERVER_GONE_ERROR || code == CR_SERVER_LOST ||
 	       code == CR_CONNECTION_ERROR || code == CR_CONN_HOST_ERROR ||
 	       code == ER_SERVER_SHUTDOWN || code == CR_UNKNOWN_ERROR ||
-	       code == 1927 /* MariaDB: connection was killed */;
+	       code == 1927 /* MariaDB: connection was killed */ ||
+	       code == 4031 /* MySQL: closed by wait_timeout, told when next used */;
 }
 
 static bool is_read_only(unsigned code)
@@ -142,8 +143,12 @@ static void set_tls(MYSQL *conn, const char *tls)
 #ifdef MARIADB_PACKAGE_VERSION
 	my_flag enforce = require, check = verify;
 
-	if (off)
+	/* without a word newer libraries want TLS, and a certificate that can be verified */
+	if (off) {
+		mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &enforce);
+		mysql_options(conn, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &check);
 		return;
+	}
 	mysql_ssl_set(conn, NULL, NULL, NULL, NULL, NULL);
 	mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &enforce);
 	mysql_options(conn, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &check);

@@ -10,6 +10,7 @@
  * statement; then others have their turn.
  */
 #define WINDOW "1000" /* rows */
+#define WINDOW_ROWS 1000
 #define COUNT_TIMEOUT_MS (10 * 60 * 1000)
 #define PAUSE_LEAST_US 2000
 #define US_PER_S INT64_C(1000000)
@@ -26,7 +27,7 @@ static const char count_cache_sql[] = "SELECT count(*) FROM bley_cache WHERE ? >
 static const char count_log_sql[] = "SELECT count(*) FROM bley_log WHERE ? >= 0 AND " OLDER(
     "logtime");
 static const char delete_status_sql[] =
-    "DELETE FROM bley_status WHERE ip >= ? AND ip < ? AND " STATUS_OLD;
+    "DELETE FROM bley_status WHERE ip >= ? AND ip < ? AND " STATUS_OLD " LIMIT " WINDOW;
 static const char delete_status_rest_sql[] = "DELETE FROM bley_status WHERE ip >= ? AND " STATUS_OLD
 					     " LIMIT " WINDOW;
 static const char delete_cache_sql[] = "DELETE FROM bley_cache WHERE ? >= 0 AND " OLDER(
@@ -148,7 +149,12 @@ static enum store_result purge_status(struct store *store, struct store_purge *p
 			return rc;
 		if (last)
 			return delete_all(store, purge, delete_status_rest_sql, rest, 5, rows);
-		rc = delete_batch(store, purge, delete_status_sql, values, 6, rows, &deleted);
+		/* a client's rows are never split between windows, and may be far more than one
+		 * holds */
+		do
+			rc = delete_batch(store, purge, delete_status_sql, values, 6, rows,
+					  &deleted);
+		while (rc == STORE_OK && deleted == WINDOW_ROWS);
 		if (rc != STORE_OK)
 			return rc;
 		snprintf(start, sizeof(start), "%s", end);
