@@ -909,7 +909,7 @@ static void case_newer_schema(void)
 	ROWS("SELECT version FROM bley_schema", "99\n");
 }
 
-/* What stands in tests/store/python_*.sql, taken over. Times there are those of Europe/Berlin. */
+/* What stands in tests/store/python*.sql, taken over. Times there are those of Europe/Berlin. */
 static void check_taken_over(void)
 {
 	ROWS("SELECT ip, status, sender, recipient, fail_count FROM bley_status"

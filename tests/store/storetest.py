@@ -11,7 +11,7 @@ A module for an engine writes a class with what the cases need beyond struct sto
         def move(self, table, us): everything in bley_status, bley_cache or bley_log happened that much earlier
         def age(self, table, column, where): microseconds since then, of the one row
         def times(self, table, column, order): texts YYYY-MM-DD HH:MM:SS.ffffff, UTC
-        def python(self):          fills the database with the Python daemon's (python_*.sql)
+        def python(self):          fills the database with the Python daemon's (python*.sql)
 
     class Conformance(storetest.cases_for(Engine)): pass
 """

@@ -55,7 +55,7 @@ class Engine:
             f"SELECT to_char({column}, 'YYYY-MM-DD HH24:MI:SS.US') FROM {table} ORDER BY {order}")]
 
     def python(self):
-        with open(os.path.join(storetest.HERE, "python_pgsql.sql"), encoding="utf-8") as stream:
+        with open(os.path.join(storetest.HERE, "python.sql"), encoding="utf-8") as stream:
             self.server.sql("SET ROLE bley;\n" + stream.read(), self.name)
 
 

@@ -59,7 +59,7 @@ class Engine:
         return [text for (text,) in self.rows(f"SELECT {column} FROM {table} ORDER BY {order}")]
 
     def python(self):
-        with open(os.path.join(storetest.HERE, "python_sqlite.sql"), encoding="utf-8") as stream:
+        with open(os.path.join(storetest.HERE, "python.sql"), encoding="utf-8") as stream:
             connection = self.connect()
             connection.executescript(stream.read())
             connection.close()

@@ -1,4 +1,4 @@
--- A database of the Python daemon (bley 2.0): no unique key, duplicates, local time (here Europe/Berlin).
+-- A database of the Python daemon (bley 2.0) on SQLite or PostgreSQL: no unique key, duplicates, local time (here Europe/Berlin).
 -- check_taken_over() in cases.c knows what comes of it.
 CREATE TABLE bley_status (ip VARCHAR(39) NOT NULL, status SMALLINT NOT NULL DEFAULT 1,
     last_action TIMESTAMP NOT NULL, sender VARCHAR(254), recipient VARCHAR(254), fail_count INT DEFAULT 0);
