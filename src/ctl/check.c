@@ -74,11 +74,27 @@ static void check_whitelist(struct checking *c, const char *part, enum whitelist
 	report(c, part, !complaints || access(file, F_OK), detail);
 }
 
-/* Opening it needs the rights that the handler needs, and looks at the schema's version. */
+struct lacks {
+	struct arena *arena;
+	const char *words; /* of all of them, "; " before each */
+	bool right;
+};
+
+static void take_lack(void *context, bool needed, const char *what)
+{
+	struct lacks *lacks = context;
+
+	lacks->right &= !needed;
+	lacks->words = arena_printf(lacks->arena, "%s; %s", lacks->words, what);
+}
+
+/* Opening it looks at the schema's version; a lookup and the driver's own check, at the rights that
+ * bley needs. */
 static void check_database(struct checking *c)
 {
 	const char *type = c->ctl->conf.dbtype;
 	const struct store_tuple nobody = {.ip = "", .sender = "", .recipient = ""};
+	struct lacks lacks = {.arena = &c->arena, .words = "", .right = true};
 	struct store_memory memory;
 	enum store_result result;
 	struct store *store;
@@ -90,11 +106,14 @@ static void check_database(struct checking *c)
 		return;
 	}
 	result = driver->recall(store, &nobody, 1, &memory);
+	if (result == STORE_OK && driver->check)
+		result = driver->check(store, take_lack, &lacks);
 	if (result != STORE_OK)
 		ctl_complain("%s", driver->error(store));
 	driver->close(store);
-	report(c, "database", result == STORE_OK,
-	       arena_printf(&c->arena, "%s, schema version %d", type, STORE_SCHEMA_VERSION));
+	report(c, "database", result == STORE_OK && lacks.right,
+	       arena_printf(&c->arena, "%s, schema version %d%s", type, STORE_SCHEMA_VERSION,
+			    lacks.words));
 }
 
 static void check_lists(struct checking *c)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "store/mysql.h"
 
+#include <mysqld_error.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -9,10 +10,12 @@
 #include "base/strbuf.h"
 
 /*
- * Each statement is a transaction of its own and one round trip. A decision that changes a tuple
- * and the client's cached verdict is two, the tuple first: it is what must not be forgotten, while
- * a verdict that is missing from the cache only means that the next mail is looked at whole. There
- * is no way to bind the values of two statements into one request.
+ * Each thing that is asked or changed is a transaction of its own and one round trip. The values of
+ * two statements cannot be bound into one request: a decision that changes a tuple and the client's
+ * cached verdict calls a procedure. Where that is missing (a database made before there was one, a
+ * user without the right to make or to call it) it is two statements, the tuple first: it is what
+ * must not be forgotten, while a verdict that is missing from the cache only means that the next
+ * mail is looked at whole.
  */
 
 #define LOG_MOST 1000 /* rows a statement */
@@ -104,26 +107,22 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 	return STORE_OK;
 }
 
+static int client_status(enum store_client client)
+{
+	return client == STORE_CLIENT_GOOD ? STORE_CLEAN : STORE_GREY;
+}
+
 static enum store_result change_client(struct store *store, const struct store_decision *decision)
 {
-	const struct my_value values[] = {
-	    {.text = decision->tuple.ip},
-	    {.number = decision->client == STORE_CLIENT_GOOD ? STORE_CLEAN : STORE_GREY}};
+	const struct my_value values[] = {{.text = decision->tuple.ip},
+					  {.number = client_status(decision->client)}};
 	struct my_answer answer;
 
 	return my_run(store, MY_CLIENT, values, &answer);
 }
 
-/* What the row's status is where the statement made it. */
-static int made_status(const struct store_decision *decision)
-{
-	if (decision->change == STORE_INSERT)
-		return decision->status;
-	return decision->change == STORE_AGAIN ? STORE_GREY : STORE_CLEAN;
-}
-
-static enum store_result store_remember(struct store *store, const struct store_decision *decision,
-					int *status, bool *lost_race)
+static enum store_result change_tuple(struct store *store, const struct store_decision *decision,
+				      uint64_t *before)
 {
 	static const enum my_statement of_change[] = {[STORE_INSERT] = MY_INSERT,
 						      [STORE_TOUCH] = MY_TOUCH,
@@ -133,23 +132,82 @@ static enum store_result store_remember(struct store *store, const struct store_
 					  {.text = decision->tuple.sender},
 					  {.text = decision->tuple.recipient},
 					  {.number = decision->status}};
-	struct my_answer answer = {.insert_id = 0};
+	struct my_answer answer;
+	enum store_result rc = my_run(store, of_change[decision->change], values, &answer);
+
+	if (rc == STORE_OK)
+		*before = answer.insert_id;
+	return rc;
+}
+
+/* There is none, this user may not call it, or it is not ours. */
+static bool lacks_procedure(unsigned code)
+{
+	return code == ER_SP_DOES_NOT_EXIST || code == ER_PROCACCESS_DENIED_ERROR ||
+	       code == ER_SP_WRONG_NO_OF_ARGS;
+}
+
+static enum store_result change_both(struct store *store, const struct store_decision *decision,
+				     uint64_t *before)
+{
+	const struct my_value values[] = {
+	    {.number = decision->change},     {.text = decision->tuple.ip},
+	    {.text = decision->tuple.sender}, {.text = decision->tuple.recipient},
+	    {.number = decision->status},     {.number = client_status(decision->client)}};
+	struct my_answer answer;
+	enum store_result rc = my_run(store, MY_BOTH, values, &answer);
+
+	store->no_procedure = rc != STORE_OK && lacks_procedure(store->code);
+	if (rc == STORE_OK)
+		*before = (uint64_t)answer.column[0];
+	return rc;
+}
+
+static bool is_lost_race(const struct store_decision *decision, uint64_t before)
+{
+	return decision->change == STORE_INSERT && before;
+}
+
+static enum store_result change(struct store *store, const struct store_decision *decision,
+				uint64_t *before)
+{
+	bool tuple = decision->change != STORE_KEEP, client = decision->client != STORE_CLIENT_NONE;
 	enum store_result rc = STORE_OK;
-	int after = STORE_UNKNOWN;
-	bool lost = false;
+
+	if (tuple && client && !store->no_procedure) {
+		rc = change_both(store, decision, before);
+		if (!store->no_procedure)
+			return rc;
+	}
+	if (tuple)
+		rc = change_tuple(store, decision, before);
+	if (rc == STORE_OK && client && !is_lost_race(decision, *before))
+		rc = change_client(store, decision);
+	return rc;
+}
+
+/* What the row's status is where the statement made it. */
+static int made_status(const struct store_decision *decision)
+{
+	if (decision->change == STORE_KEEP)
+		return STORE_UNKNOWN;
+	if (decision->change == STORE_INSERT)
+		return decision->status;
+	return decision->change == STORE_AGAIN ? STORE_GREY : STORE_CLEAN;
+}
+
+static enum store_result store_remember(struct store *store, const struct store_decision *decision,
+					int *status, bool *lost_race)
+{
+	uint64_t before = 0; /* the row's status, and 1; 0: there was none */
+	enum store_result rc;
 
 	my_begin(store);
-	if (decision->change != STORE_KEEP) {
-		rc = my_run(store, of_change[decision->change], values, &answer);
-		after = answer.insert_id ? (int)answer.insert_id - 1 : made_status(decision);
-		lost = decision->change == STORE_INSERT && answer.insert_id;
-	}
-	if (rc == STORE_OK && !lost && decision->client != STORE_CLIENT_NONE)
-		rc = change_client(store, decision);
+	rc = change(store, decision, &before);
 	if (rc != STORE_OK)
 		return rc;
-	*status = after;
-	*lost_race = lost;
+	*status = before ? (int)before - 1 : made_status(decision);
+	*lost_race = is_lost_race(decision, before);
 	return STORE_OK;
 }
 
@@ -241,6 +299,7 @@ static const struct store_driver driver = {
     .forget = my_forget,
     .stats = my_stats,
     .graph = my_graph,
+    .check = my_check,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

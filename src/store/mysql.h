@@ -28,6 +28,7 @@ enum my_statement {
 	MY_PASS,
 	MY_AGAIN,
 	MY_CLIENT,
+	MY_BOTH,
 	MY_LOG,
 	MY_STATEMENTS
 };
@@ -36,11 +37,41 @@ struct store {
 	struct store_config config;
 	MYSQL *conn;			       /* NULL: not connected */
 	MYSQL_STMT *statements[MY_STATEMENTS]; /* prepared when first used on this connection */
+	bool no_procedure;		       /* this connection may not call MY_PROCEDURE */
 	int64_t deadline_us;		       /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	unsigned code;		  /* of the last failure, the server's or the library's */
 	char error[MY_ERROR_SIZE];
 };
+
+/*
+ * What changes a row, made by the statements above and within the procedure that changes a tuple
+ * and its client's cached verdict in one. What has to be asked of the row that is there comes back
+ * as the insert id: LAST_INSERT_ID(status + 1).
+ */
+#define MY_ROW(tuple, status, fail_count)                                                  \
+	"INSERT INTO bley_status (ip, sender, recipient, last_action, status, fail_count)" \
+	" VALUES (" tuple ", UTC_TIMESTAMP(6), " status ", " fail_count ")"                \
+	" ON DUPLICATE KEY UPDATE "
+#define MY_TELL_STATUS "status = LAST_INSERT_ID(status + 1) - 1"
+#define MY_ROW_INSERT(tuple, status) MY_ROW(tuple, status, "0") MY_TELL_STATUS
+#define MY_ROW_TOUCH(tuple) \
+	MY_ROW(tuple, "0", "0") "last_action = UTC_TIMESTAMP(6), " MY_TELL_STATUS
+#define MY_ROW_PASS(tuple)      \
+	MY_ROW(tuple, "0", "0") \
+	"last_action = UTC_TIMESTAMP(6), status = LAST_INSERT_ID(1) - 1"
+#define MY_ROW_AGAIN(tuple)                         \
+	MY_ROW(tuple, "2", "1")                     \
+	"fail_count = fail_count + (status >= 2), " \
+	"last_action = LEAST(last_action, UTC_TIMESTAMP(6)), " MY_TELL_STATUS
+#define MY_ROW_CLIENT(client)                                              \
+	"INSERT INTO bley_cache (ip, status, last_action) VALUES (" client \
+	", UTC_TIMESTAMP(6)) ON DUPLICATE KEY UPDATE "                     \
+	"status = VALUES(status), last_action = UTC_TIMESTAMP(6)"
+
+/* (change, ip, sender, recipient, the tuple's status, the client's); gives what the insert id would
+ * be. Its arguments and its answer never change: another one gets another name. */
+#define MY_PROCEDURE "bley_remember"
 
 /* A bound value. text NULL: the number. */
 struct my_value {
@@ -92,6 +123,11 @@ enum store_result my_stream(struct store *store, const char *sql, const struct m
 /* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report);
 
+extern const char my_procedure_sql[]; /* how many MY_PROCEDUREs this user can see: 0, 1 */
+
+/* mysql_check.c: see struct store_driver */
+enum store_result my_check(struct store *store, store_take_lack *take, void *context);
+
 /* mysql_list.c: see struct store_driver */
 enum store_result my_list(struct store *store, const struct store_filter *filter,
 			  store_take_row *take, void *context);
@@ -105,7 +141,7 @@ enum store_result my_stats(struct store *store, const struct store_stat_query *q
 
 /* mysql_graph.c */
 enum store_result my_graph(struct store *store, const struct store_graph_query *query,
-			 store_take_graph *take, void *context);
+			   store_take_graph *take, void *context);
 
 /* mysql_purge.c */
 enum store_result my_purge(struct store *store, struct store_purge *purge);

@@ -25,13 +25,6 @@
 #define SET_UP SET_UP_WITH("transaction_isolation")
 #define SET_UP_OLD SET_UP_WITH("tx_isolation")
 
-/* What has to be asked of the row that is there comes back as the insert id: LAST_INSERT_ID(status
- * + 1). */
-#define ROW(status, fail_count)                                                            \
-	"INSERT INTO bley_status (ip, sender, recipient, last_action, status, fail_count)" \
-	" VALUES (?, ?, ?, UTC_TIMESTAMP(6), " status ", " fail_count ") ON DUPLICATE KEY UPDATE "
-#define TELL_STATUS "status = LAST_INSERT_ID(status + 1) - 1"
-
 static const struct {
 	const char *sql;
 	int parameters;
@@ -44,16 +37,12 @@ static const struct {
 	 " LEFT JOIN bley_cache c ON c.ip = ?"
 	 " AND GREATEST(0, TIMESTAMPDIFF(MICROSECOND, c.last_action, UTC_TIMESTAMP(6))) < ?",
 	 5},
-    [MY_INSERT] = {ROW("?", "0") TELL_STATUS, 4},
-    [MY_TOUCH] = {ROW("0", "0") "last_action = UTC_TIMESTAMP(6), " TELL_STATUS, 3},
-    [MY_PASS] = {ROW("0", "0") "last_action = UTC_TIMESTAMP(6), status = LAST_INSERT_ID(1) - 1", 3},
-    [MY_AGAIN] = {ROW("2", "1") "fail_count = fail_count + (status >= 2),"
-				" last_action = LEAST(last_action, UTC_TIMESTAMP(6)), " TELL_STATUS,
-		  3},
-    [MY_CLIENT] =
-	{"INSERT INTO bley_cache (ip, status, last_action) VALUES (?, ?, UTC_TIMESTAMP(6))"
-	 " ON DUPLICATE KEY UPDATE status = VALUES(status), last_action = UTC_TIMESTAMP(6)",
-	 2},
+    [MY_INSERT] = {MY_ROW_INSERT("?, ?, ?", "?"), 4},
+    [MY_TOUCH] = {MY_ROW_TOUCH("?, ?, ?"), 3},
+    [MY_PASS] = {MY_ROW_PASS("?, ?, ?"), 3},
+    [MY_AGAIN] = {MY_ROW_AGAIN("?, ?, ?"), 3},
+    [MY_CLIENT] = {MY_ROW_CLIENT("?, ?"), 2},
+    [MY_BOTH] = {"CALL " MY_PROCEDURE "(?, ?, ?, ?, ?, ?)", 6},
     [MY_LOG] = {"INSERT INTO bley_log (logtime, ip, sender, recipient, action, check_dnswl,"
 		" check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
 		" check_postmaster, check_cache)"
@@ -85,6 +74,7 @@ void my_disconnect(struct store *store)
 	if (store->conn)
 		mysql_close(store->conn);
 	store->conn = NULL;
+	store->no_procedure = false;
 }
 
 static bool is_lost(unsigned code)
@@ -199,7 +189,7 @@ static bool real_connect(struct store *store)
 
 	done = mysql_real_connect(store->conn, path ? NULL : c->host, *c->user ? c->user : NULL,
 				  *c->password ? c->password : NULL, c->name, (unsigned)c->port,
-				  path, 0);
+				  path, CLIENT_MULTI_RESULTS);
 	free(path);
 	return done != NULL;
 }
@@ -289,6 +279,16 @@ static bool fetch(MYSQL_STMT *stmt, struct my_answer *out)
 	return out->found || rc == MYSQL_NO_DATA;
 }
 
+/* A procedure's end comes as one more result, behind its rows. */
+static bool pass_rest(MYSQL_STMT *stmt)
+{
+	int rc;
+
+	while (!(rc = mysql_stmt_next_result(stmt)))
+		mysql_stmt_free_result(stmt);
+	return rc < 0;
+}
+
 static enum store_result execute(struct store *store, MYSQL_STMT *stmt,
 				 const struct my_value *values, size_t count, struct my_answer *out)
 {
@@ -298,7 +298,7 @@ static enum store_result execute(struct store *store, MYSQL_STMT *stmt,
 
 	bind_values(binds, values, count);
 	if (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt) ||
-	    (mysql_stmt_field_count(stmt) && !fetch(stmt, &answer)))
+	    (mysql_stmt_field_count(stmt) && (!fetch(stmt, &answer) || !pass_rest(stmt))))
 		rc = my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
 	free(binds);
 	if (rc != STORE_OK)
@@ -398,6 +398,13 @@ enum store_result my_stream(struct store *store, const char *sql, const struct m
 	return rc;
 }
 
+/* A procedure that fails leaves its transaction open. */
+static void roll_back(struct store *store)
+{
+	if (store->conn && mysql_query(store->conn, "ROLLBACK"))
+		my_disconnect(store);
+}
+
 static enum store_result run_here(struct store *store, enum my_statement which,
 				  const struct my_value *values, struct my_answer *out)
 {
@@ -406,9 +413,11 @@ static enum store_result run_here(struct store *store, enum my_statement which,
 
 	if (!*stmt)
 		rc = prepare(store, statements[which].sql, stmt);
-	return rc == STORE_OK
-		   ? execute(store, *stmt, values, (size_t)statements[which].parameters, out)
-		   : rc;
+	if (rc == STORE_OK)
+		rc = execute(store, *stmt, values, (size_t)statements[which].parameters, out);
+	if (rc != STORE_OK && which == MY_BOTH)
+		roll_back(store);
+	return rc;
 }
 
 static bool wants_retry(const struct store *store)

@@ -43,6 +43,9 @@ static const char is_datetime_sql[] = "SELECT count(*) FROM information_schema.c
 				      " WHERE table_schema = database() AND table_name = ?"
 				      " AND column_name = ? AND data_type = 'datetime'";
 
+const char my_procedure_sql[] = "SELECT count(*) FROM information_schema.routines WHERE "
+				"routine_schema = database() AND routine_name = '" MY_PROCEDURE "'";
+
 static enum store_result run(struct store *store, const char *sql, int64_t *changed)
 {
 	if (mysql_query(store->conn, sql))
@@ -301,6 +304,56 @@ static enum store_result see_to_version(struct store *store, struct store_schema
 	return rc;
 }
 
+/*
+ * The procedure that remembers a tuple and its client's cached verdict in one go. It has its
+ * caller's rights. Nothing is undone in it: who called it does that (my_run()), since not every
+ * failure can be caught here (Galera's at COMMIT). The parameters' names must not be columns'.
+ */
+#define GIVEN "given_ip, given_sender, given_recipient"
+
+static const char procedure_sql[] =
+    "CREATE PROCEDURE " MY_PROCEDURE " (given_change tinyint,"
+    " given_ip varchar(39) CHARACTER SET utf8mb4, given_sender varchar(254) CHARACTER SET utf8mb4,"
+    " given_recipient varchar(254) CHARACTER SET utf8mb4, given_status smallint,"
+    " given_client smallint) MODIFIES SQL DATA SQL SECURITY INVOKER"
+    " COMMENT 'bley: a tuple and its client, changed in one round trip' BEGIN"
+    " START TRANSACTION;"
+    " DO LAST_INSERT_ID(0);"
+    " CASE given_change"
+    " WHEN 1 THEN " MY_ROW_INSERT(
+	GIVEN,
+	"given_status") ";"
+			" WHEN 2 THEN " MY_ROW_TOUCH(
+			    GIVEN) ";"
+				   " WHEN 3 THEN " MY_ROW_PASS(
+				       GIVEN) ";"
+					      " ELSE " MY_ROW_AGAIN(
+						  GIVEN) ";"
+							 " END CASE;"
+							 " IF given_change <> 1 OR "
+							 "LAST_INSERT_ID() = 0 THEN " MY_ROW_CLIENT(
+							     "given_ip, given_client") ";"
+										       " END IF;"
+										       " COMMIT;"
+										       " SELECT "
+										       "LAST_"
+										       "INSERT_ID()"
+										       ";"
+										       " END";
+_Static_assert(STORE_INSERT == 1 && STORE_TOUCH == 2 && STORE_PASS == 3 && STORE_AGAIN == 4,
+	       "the numbers in procedure_sql, which stay as they are");
+
+/* Where it cannot be made, for want of the right to, all works without it. */
+static enum store_result make_procedure(struct store *store)
+{
+	int64_t exists = 0;
+	enum store_result rc = ask(store, my_procedure_sql, NULL, NULL, &exists);
+
+	if (rc == STORE_OK && !exists)
+		rc = run(store, procedure_sql, NULL);
+	return store->conn ? STORE_OK : rc;
+}
+
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report)
 {
 	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
@@ -317,6 +370,8 @@ enum store_result my_schema_check(struct store *store, struct store_schema_repor
 			 store->config.name, (long long)version, STORE_SCHEMA_VERSION);
 		rc = STORE_BROKEN;
 	}
+	if (rc == STORE_OK && (report || done.created || done.taken_over))
+		rc = make_procedure(store);
 	if (rc == STORE_OK && report)
 		*report = done;
 	return rc;

@@ -293,6 +293,7 @@ static const struct store_driver driver = {
     .forget = pg_forget,
     .stats = pg_stats,
     .graph = pg_graph,
+    .check = pg_check,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -75,7 +75,10 @@ enum store_result pg_stats(struct store *store, const struct store_stat_query *q
 
 /* pgsql_graph.c */
 enum store_result pg_graph(struct store *store, const struct store_graph_query *query,
-			 store_take_graph *take, void *context);
+			   store_take_graph *take, void *context);
+
+/* pgsql_check.c */
+enum store_result pg_check(struct store *store, store_take_lack *take, void *context);
 
 /* pgsql_purge.c */
 enum store_result pg_purge(struct store *store, struct store_purge *purge);

@@ -232,6 +232,10 @@ struct store_graph_query {
 
 typedef void store_take_graph(void *context, int slot, enum store_graph_class what, int64_t count);
 
+/* Gets one thing that is missing, in words that are valid for the call. needed: something fails
+ * without it; else all works, only slower. */
+typedef void store_take_lack(void *context, bool needed, const char *what);
+
 struct store; /* an open database, the driver's */
 
 struct store_driver {
@@ -313,6 +317,10 @@ struct store_driver {
 	/* Sums for bleygraph, one statement; slot and class are within their bounds. */
 	enum store_result (*graph)(struct store *store, const struct store_graph_query *query,
 				   store_take_graph *take, void *context);
+
+	/* What the user of this database may not do, or init() would make now. NULL where open()
+	 * has seen to it. */
+	enum store_result (*check)(struct store *store, store_take_lack *take, void *context);
 };
 
 /*

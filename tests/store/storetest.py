@@ -106,12 +106,12 @@ class ConformanceCase(bleytest.TestCase):
             self.fail(f"{name}: status {status}\n{text}" + "".join(f"\n{error!r}" for error in errors))
 
 
-def cases_for(engine_class):
-    """A class of tests, one for each case."""
+def cases_for(engine_class, names=""):
+    """A class of tests, one for each case, or each of these."""
     def test_of(name):
         return lambda self: self.run_case(name)
 
-    members = {f"test_{name}": test_of(name) for name in case_names()}
+    members = {f"test_{name}": test_of(name) for name in names.split() or case_names()}
     return type("Conformance", (ConformanceCase,), {**members, "engine_class": engine_class})
 
 

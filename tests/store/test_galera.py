@@ -6,6 +6,7 @@ import unittest
 
 import bleytest
 import servers
+import storetest
 
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 
@@ -78,6 +79,27 @@ class Galera(bleytest.TestCase):
         for node in range(2):
             self.assertEqual(self.sql("SELECT fail_count FROM bley_status", node).strip(), "100")
         self.assertFalse(self.faults())
+
+    def test_no_failure_is_lost_in_the_procedure(self):
+        """Likewise, and each time the client is remembered, too."""
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+
+        class Engine:
+            type = "mysql"
+
+        def talk(node):
+            drive = storetest.Drive(Engine, {"BLEY_STORE_HOST": node.host, "BLEY_STORE_NAME": self.name})
+            self.addCleanup(drive.stop)
+            self.assertEqual(drive.do("open"), "ok ")
+            for _ in range(25):
+                self.assertEqual(drive.do("again a@example.net"), "ok 2")
+
+        bleytest.in_threads(talk, [(node,) for node in self.nodes for _ in range(2)])
+        for node in range(2):
+            self.assertEqual(self.sql("SELECT fail_count FROM bley_status", node).strip(), "100")
+            self.assertEqual(self.sql("SELECT status FROM bley_cache", node).strip(), "2")
+            self.assertIn("\t", self.sql("SHOW GLOBAL STATUS LIKE 'Com_call_procedure'", node))
+            self.assertNotIn("\t0", self.sql("SHOW GLOBAL STATUS LIKE 'Com_call_procedure'", node))
 
 
 if __name__ == "__main__":

@@ -54,5 +54,19 @@ class Conformance(storetest.cases_for(Engine)):
     pass
 
 
+class Unable(Engine):
+    """A user who may not make the procedure, without which a decision is two statements."""
+
+    def fresh(self, test):
+        settings = super().fresh(test)
+        self.server.sql(f"REVOKE CREATE ROUTINE ON {self.name}.* FROM bley, bley@localhost")
+        return settings
+
+
+class WithoutTheProcedure(storetest.cases_for(Unable, "insert keep touch pass again vanished future client lost_race race_insert"
+                                              " race_again writers")):
+    pass
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -2,6 +2,7 @@
 """The real handler with a database server behind it, and what it does when that server is not as it should be."""
 
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -11,6 +12,7 @@ import bleytest
 import servers
 
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
+RIGHTS = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 BLEY = {"dbuser": "bley", "dbpass": "s3cret"}
 
 
@@ -198,8 +200,8 @@ class ServerCase:
         self.wait_until(lambda: int(self.query("SELECT count(*) FROM bley_log")) == rows + 1, "the log row")
         return answer.split()[0], proxy.trips - before - 1
 
-    def test_round_trips(self):
-        """Once the statements are prepared: one to recall; one to remember, or as many as the engine needs."""
+    def assert_round_trips(self, remember=1):
+        """Once the statements are prepared: one to recall, and so many to remember a tuple and its client."""
         proxy = servers.Proxy(self.server.port)
         self.addCleanup(proxy.close)
         self.bleyctl("init")
@@ -209,13 +211,35 @@ class ServerCase:
             self.pass_time(wait)
             self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net")
         self.pass_time(61)
-        both = 1 + self.remember_trips
+        both = 1 + remember
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net"), ("DUNNO", both))
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.1", sender="new@example.net"), ("DUNNO", 1))
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", both))
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", 1))
         self.pass_time(61)
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.4"), ("DEFER_IF_PERMIT", both))
+
+    def test_round_trips(self):
+        self.assert_round_trips()
+
+    def assert_lacks(self, rights):
+        """What bleyctl check says of the database, once these rights on its tables are all there are."""
+        for table, given in rights.items():
+            self.grant(given, table)
+        line = next(line for line in self.bleyctl("check").stdout.splitlines() if line.startswith("database: "))
+        missing = [f"{right} on {table}" for table, all_rights in
+                   (("bley_status", RIGHTS), ("bley_cache", RIGHTS), ("bley_log", RIGHTS - {"UPDATE"}))
+                   for right in all_rights - set(rights[table].split(", "))]
+        self.assertEqual(sorted(re.findall(r"lacks the right (\S+ on \w+)", line)), sorted(missing))
+        self.assertTrue(line.startswith("database: WRONG, " if missing else "database: ok, "), line)
+
+    def test_rights(self):
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.assertIn("database: ok, ", self.bleyctl("check").stdout)
+        self.take_rights()
+        self.grant("SELECT", "bley_schema")
+        self.assert_lacks({"bley_status": "SELECT, INSERT, UPDATE", "bley_cache": "SELECT, DELETE", "bley_log": "INSERT, SELECT"})
+        self.assert_lacks({"bley_status": ", ".join(RIGHTS), "bley_cache": ", ".join(RIGHTS), "bley_log": "SELECT, INSERT, DELETE"})
 
     def test_a_newer_schema(self):
         self.bleyctl("init")
@@ -224,8 +248,6 @@ class ServerCase:
 
 
 class PostgreSQL(ServerCase, bleytest.TestCase):
-    remember_trips = 1
-
     @classmethod
     def make(cls):
         if not servers.PostgreSQL.programs():
@@ -246,6 +268,14 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
     def pass_time(self, seconds):
         for table in ("bley_status", "bley_cache"):
             self.query(f"UPDATE {table} SET last_action = last_action - {seconds} * interval '1 second'")
+
+    def take_rights(self):
+        self.query("ALTER TABLE bley_schema OWNER TO postgres; ALTER TABLE bley_status OWNER TO postgres;"
+                   "ALTER TABLE bley_cache OWNER TO postgres; ALTER TABLE bley_log OWNER TO postgres;"
+                   "GRANT SELECT ON bley_schema TO bley")
+
+    def grant(self, rights, table):
+        self.query(f"GRANT {rights} ON {table} TO bley")
 
     def kill_connections(self):
         self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bley'")
@@ -336,8 +366,6 @@ pidfile =
 
 
 class MariaDB(ServerCase, bleytest.TestCase):
-    remember_trips = 2  # the tuple, the client's cached verdict
-
     @classmethod
     def make(cls):
         bleytest.TestCase().need("mariadbd", "mariadb-install-db")
@@ -355,6 +383,12 @@ class MariaDB(ServerCase, bleytest.TestCase):
         for table in ("bley_status", "bley_cache"):
             self.query(f"UPDATE {table} SET last_action = last_action - INTERVAL {seconds} SECOND")
 
+    def take_rights(self):
+        self.query("REVOKE ALL, GRANT OPTION FROM bley@localhost; REVOKE ALL, GRANT OPTION FROM bley")
+
+    def grant(self, rights, table):
+        self.query(f"GRANT {rights} ON {self.name}.{table} TO bley@localhost")
+
     def kill_connections(self):
         for pid in self.query("SELECT id FROM information_schema.processlist WHERE user = 'bley'").split():
             self.query(f"KILL CONNECTION {pid}")
@@ -371,6 +405,28 @@ class MariaDB(ServerCase, bleytest.TestCase):
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), "held\n")
         return process
+
+    def test_without_the_procedure(self):
+        """A database made before there was one, or by a user who may not make it: two round trips, until init finds it missing."""
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.assertNotIn("procedure", self.bleyctl("check").stdout)
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.query(f"DROP PROCEDURE bley_remember; REVOKE CREATE ROUTINE ON {self.name}.* FROM bley@localhost, bley")
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.assertRegex(self.bleyctl("check").stdout, "database: ok, .*bley_remember: .*bleyctl init")
+        self.assert_round_trips(remember=2)
+        self.configure()
+        self.query(f"GRANT ALL ON {self.name}.* TO bley@localhost, bley")
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.assertNotIn("procedure", self.bleyctl("check").stdout)
+        self.query("DELETE FROM bley_status; DELETE FROM bley_cache")
+        self.assert_round_trips()
+        self.configure()
+        self.query(f"REVOKE EXECUTE ON {self.name}.* FROM bley@localhost, bley")
+        self.assertEqual(self.handler().ask_suspicious(sender="4@example.net"), DEFER)
+        self.assertFalse(self.faults())
 
     def test_a_socket_directory(self):
         os.symlink(self.server.host, self.path("mysqld.sock"))
