@@ -169,8 +169,8 @@ class MariaDB(Server):
         self.options = options
         self.count = 0
         run(["mariadb-install-db", "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
-             f"--datadir={self.path('data')}", "--auth-root-authentication-method=normal", "--skip-test-db",
-             "--skip-name-resolve", "--innodb-log-file-size=4M"], cwd=self.folder)
+             f"--datadir={self.path('data')}", f"--tmpdir={self.folder}", "--auth-root-authentication-method=normal",
+             "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=4M"], cwd=self.folder)
         self.start()
         self.sql("CREATE USER IF NOT EXISTS bley IDENTIFIED BY 'bley', bley@localhost IDENTIFIED BY 'bley'")
 
@@ -178,8 +178,8 @@ class MariaDB(Server):
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen(
                 [bleytest.find_program("mariadbd"), "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
-                 f"--datadir={self.path('data')}", f"--socket={self.host}", "--bind-address=127.0.0.1", f"--port={self.port}",
-                 f"--pid-file={self.path('pid')}", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0",
+                 f"--datadir={self.path('data')}", f"--tmpdir={self.folder}", f"--socket={self.host}", "--bind-address=127.0.0.1",
+                 f"--port={self.port}", f"--pid-file={self.path('pid')}", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0",
                  "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M", "--skip-log-bin", "--max-connections=200",
                  *self.options, *more],
                 stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "TZ": self.ZONE})
