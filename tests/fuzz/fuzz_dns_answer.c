@@ -9,6 +9,7 @@
 
 #include "base/arena.h"
 #include "dns/packet.h"
+#include "fuzz.h"
 
 #define FUZZ_RAW 1
 #define FUZZ_STREAM 2
@@ -17,14 +18,6 @@
 #define FUZZ_OPTIONS 2 /* bytes in front */
 #define FUZZ_HEADER 12
 #define FUZZ_QUESTION_TAIL 4 /* type and class */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void fuzz_require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 /* Reads every byte, so that a sanitizer sees one that is not there. */
 static void fuzz_touch(const struct dns_record *record)

@@ -12,12 +12,11 @@
 #include "base/text.h"
 #include "check/spf.h"
 #include "check/spf_check.h"
+#include "fuzz.h"
 #include "../unit/zone.h"
 
 #define RECORDS_MOST 64
 #define TIMEOUT_MS 1000
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char *const names[] = {"d.example",   "1.d.example", "2.d.example", "3.d.example",
 				    "4.d.example", "5.d.example", "6.d.example", "7.d.example",
@@ -29,12 +28,6 @@ static const struct {
     {"192.0.2.1", "1.2.0.192.in-addr.arpa"},
     {"2001:db8::1", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa"},
 };
-
-static void require(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 struct fuzz {
 	struct arena arena;
@@ -112,23 +105,23 @@ static void check_why(enum spf_result result, const char *why)
 	static const char qualifiers[] = {[SPF_RESULT_FAIL] = '-', [SPF_RESULT_SOFTFAIL] = '~'};
 	bool none = text_starts_nocase(why, "no mechanism matches in ");
 
-	require(text_is_clean(why, strlen(why)));
+	fuzz_require(text_is_clean(why, strlen(why)));
 	switch (result) {
 	case SPF_RESULT_FAIL:
 	case SPF_RESULT_SOFTFAIL:
-		require(why[0] == qualifiers[result]);
+		fuzz_require(why[0] == qualifiers[result]);
 		break;
 	case SPF_RESULT_PASS:
-		require(!none && !strchr("-~?", why[0]));
+		fuzz_require(!none && !strchr("-~?", why[0]));
 		break;
 	case SPF_RESULT_NEUTRAL:
-		require(none || why[0] == '?');
+		fuzz_require(none || why[0] == '?');
 		break;
 	case SPF_RESULT_TEMPERROR:
-		require(text_starts_nocase(why, "temperror: DNS "));
+		fuzz_require(text_starts_nocase(why, "temperror: DNS "));
 		break;
 	case SPF_RESULT_PERMERROR:
-		require(text_starts_nocase(why, "permerror: "));
+		fuzz_require(text_starts_nocase(why, "permerror: "));
 		break;
 	case SPF_RESULT_NONE:
 		break;
@@ -145,7 +138,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		enum spf_result result;
 
 		read_zone(&f, clients[i].reverse, data, size);
-		require(ipaddr_parse(clients[i].address, &client));
+		fuzz_require(ipaddr_parse(clients[i].address, &client));
 		resolver = zone_resolver(zone_new(f.records, f.count));
 		resolver->ops->begin(resolver, &f.arena, TIMEOUT_MS);
 		result = spf_check(resolver, &f.arena,
