@@ -108,6 +108,10 @@ static const char *advice_of(unsigned code)
 		return ": make it (CREATE DATABASE), or mend dbname";
 	case ER_TABLEACCESS_DENIED_ERROR:
 		return ": grant dbuser its rights on bley's tables";
+	case ER_RECORD_FILE_FULL:
+	case ER_DISK_FULL:
+	case ER_ERROR_ON_WRITE:
+		return ": see whether the server's disk has room";
 	case ER_LOCK_WAIT_TIMEOUT:
 		return ": locked by another connection for longer than db_timeout";
 	default:

@@ -2,6 +2,7 @@
 """Throw-away database servers: each in a folder of its own, on loopback, stopped by its process id."""
 
 import atexit
+import errno
 import glob
 import os
 import pwd
@@ -44,15 +45,51 @@ def run(command, **options):
     return done.stdout
 
 
+class Disk:
+    """A small disk of its own, in memory, seen by the programs that `command` in front of them starts. Needs root."""
+
+    def __init__(self, folder, size, owner="root"):
+        os.makedirs(folder, exist_ok=True)
+        self.keeper = subprocess.Popen(
+            ["unshare", "-m", "--propagation", "private", "sh", "-c",
+             'mount -t tmpfs -o "mode=700,size=$1" tmpfs "$0" && chown "$2" "$0" && echo ready && read end', folder, size, owner],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.remove)
+        if self.keeper.stdout.readline() != "ready\n":
+            raise AssertionError("no small disk")
+        self.command = ["nsenter", "-t", str(self.keeper.pid), "-m", "--"]
+        self.folder = f"/proc/{self.keeper.pid}/root{folder}"  # for who is outside
+
+    def fill(self):
+        """Not one more block can be had."""
+        with open(os.path.join(self.folder, "filler"), "wb", buffering=0) as stream:
+            for size in (2 ** 20, 4096):
+                try:
+                    while stream.write(bytes(size)) == size:
+                        pass
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def make_room(self):
+        os.unlink(os.path.join(self.folder, "filler"))
+
+    def remove(self):
+        bleytest.stop(self.keeper)
+
+
 class Server:
     """What the engines share. stop() is registered with the process, too: nothing is left behind."""
 
-    def __init__(self, user):
+    def __init__(self, user, disk_size=None):
+        """disk_size: the server's data lies on a Disk of this size."""
         self.user = user
         self.folder = tempfile.mkdtemp(prefix="bley-server-")
         os.chmod(self.folder, 0o755)
         if os.geteuid() == 0:
             shutil.chown(self.folder, user, user)
+        self.disk = Disk(self.path("data"), disk_size, user) if disk_size else None
+        self.wrapper = self.disk.command if self.disk else []
         self.process = None
         self.port = bleytest.free_port()
         atexit.register(self.remove)
@@ -74,6 +111,8 @@ class Server:
 
     def remove(self):
         self.stop(signal.SIGKILL)
+        if self.disk:
+            self.disk.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -84,9 +123,9 @@ class PostgreSQL(Server):
     def programs():
         return sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1:]
 
-    def __init__(self, copy_of=None, port=None, **settings):
+    def __init__(self, copy_of=None, port=None, disk_size=None, **settings):
         """copy_of: another one, of which this is to be the hot standby."""
-        super().__init__("postgres")
+        super().__init__("postgres", disk_size)
         self.port = port or self.port
         self.bin = self.programs()[0]
         self.host = self.folder
@@ -98,13 +137,15 @@ class PostgreSQL(Server):
                          self.path("data"), "-R", "-X", "stream", "-c", "fast", "--no-sync")
         else:
             self.command("initdb", "-D", self.path("data"), "-A", "trust", "--no-sync", "--locale=C.UTF-8", "-E", "UTF8",
-                         "-U", "postgres", "--no-instructions")
+                         "-U", "postgres", "--no-instructions",
+                         # what is written there must be written, or the server ends: not on the small disk
+                         *(["-X", self.path("wal")] if disk_size else []))
         self.start()
         if not copy_of:
             self.sql("CREATE ROLE bley LOGIN PASSWORD 'bley'", database="postgres")
 
     def command(self, name, *arguments):
-        return run([*as_user(self.user), os.path.join(self.bin, name), *arguments], cwd=self.folder)
+        return run([*self.wrapper, *as_user(self.user), os.path.join(self.bin, name), *arguments], cwd=self.folder)
 
     def start(self):
         """Where it was killed, what it had started may take a moment to notice: no second one starts before."""
@@ -121,8 +162,8 @@ class PostgreSQL(Server):
         options = [word for name, value in self.settings.items() for word in ("-c", f"{name}={value}")]
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen(
-                [*as_user(self.user), os.path.join(self.bin, "postgres"), "-D", self.path("data"), "-k", self.folder,
-                 "-p", str(self.port), *options], stdout=log, stderr=log, cwd=self.folder)
+                [*self.wrapper, *as_user(self.user), os.path.join(self.bin, "postgres"), "-D", self.path("data"),
+                 "-k", self.folder, "-p", str(self.port), *options], stdout=log, stderr=log, cwd=self.folder)
         wait_until(self.is_ready, "PostgreSQL", self.process)
 
     def is_ready(self):
@@ -163,12 +204,12 @@ class MariaDB(Server):
     # what the Python daemon's times are local to
     ZONE = "Europe/Berlin"
 
-    def __init__(self, *options):
-        super().__init__("mysql")
+    def __init__(self, *options, disk_size=None):
+        super().__init__("mysql", disk_size)
         self.host = self.path("socket")
         self.options = options
         self.count = 0
-        run(["mariadb-install-db", "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
+        run([*self.wrapper, "mariadb-install-db", "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
              f"--datadir={self.path('data')}", f"--tmpdir={self.folder}", "--auth-root-authentication-method=normal",
              "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=4M"], cwd=self.folder)
         self.start()
@@ -177,9 +218,11 @@ class MariaDB(Server):
     def start(self, *more):
         with open(self.path("log"), "ab") as log:
             self.process = subprocess.Popen(
-                [bleytest.find_program("mariadbd"), "--no-defaults", *([f"--user={self.user}"] if os.geteuid() == 0 else []),
+                [*self.wrapper, bleytest.find_program("mariadbd"), "--no-defaults",
+                 *([f"--user={self.user}"] if os.geteuid() == 0 else []),
                  f"--datadir={self.path('data')}", f"--tmpdir={self.folder}", f"--socket={self.host}", "--bind-address=127.0.0.1",
-                 f"--port={self.port}", f"--pid-file={self.path('pid')}", "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=0",
+                 f"--port={self.port}", f"--pid-file={self.path('pid')}", "--skip-name-resolve",
+                 "--innodb-flush-log-at-trx-commit=0",
                  "--innodb-buffer-pool-size=16M", "--innodb-log-file-size=4M", "--skip-log-bin", "--max-connections=200",
                  *self.options, *more],
                 stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "TZ": self.ZONE})
