@@ -5,6 +5,7 @@ import glob
 import os
 import re
 import stat
+import tarfile
 import unittest
 
 import bleytest
@@ -233,9 +234,44 @@ class Installed(Configure):
         self.assertEqual(os.listdir(build), [])
 
 
+class Packaging(bleytest.TestCase):
+    def setUp(self):
+        super().setUp()
+        if not os.path.isdir(os.path.join(bleytest.SRC, "debian")):
+            self.skipTest("Debian's packaging is not part of the tarball")
+
+    def read(self, *parts):
+        with open(os.path.join(bleytest.SRC, *parts), encoding="utf-8") as stream:
+            return stream.read()
+
+    def test_version(self):
+        ours = re.search(r"(?m)^VERSION=(.+)", self.read("configure")).group(1)
+        self.assertEqual(re.match(r"bley \((.+)-[^-]+\) ", self.read("debian", "changelog")).group(1), ours)
+
+    def test_every_module_is_in_one_package(self):
+        modules = re.search(r"(?m)^ALL_MODULES = \\\n((?:\t.*\n)+)", self.read("Makefile.in")).group(1)
+        packed = "".join(self.read("debian", name) for name in os.listdir(os.path.join(bleytest.SRC, "debian"))
+                         if name.endswith(".install"))
+        self.assertEqual(sorted(re.findall(r"/bley/(\w+)\.so", packed)), sorted(modules.replace("\\", "").split()))
+
+    def test_tarball_leaves_it_out(self):
+        if not os.path.exists(os.path.join(bleytest.SRC, ".git")):
+            self.skipTest("no git here")
+        self.need("git")
+        self.assertEqual(self.run_program(["sh", CONFIGURE, "--quiet"], cwd=self.tmp, timeout=120).returncode, 0)
+        done = self.run_program(["make", "dist"], cwd=self.tmp, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        with tarfile.open(glob.glob(self.path("bley-*.tar.gz"))[0]) as tarball:
+            names = {name.split("/")[1] for name in tarball.getnames() if "/" in name}
+        self.assertLessEqual({"MANIFEST", "configure", "src"}, names)
+        self.assertNotIn("debian", names)
+
+
 class Scripts(bleytest.TestCase):
     def test_shellcheck(self):
         scripts = [os.path.join(bleytest.SRC, name) for name in ("configure", "bootstrap", ".ci/run")]
+        scripts += glob.glob(os.path.join(bleytest.SRC, "debian", "*.p*[mt]"))
+        scripts += glob.glob(os.path.join(bleytest.SRC, "debian", "tests", "answers"))
         done = self.run_program([self.need("shellcheck"), *scripts])
         self.assertEqual(done.stdout + done.stderr, "")
 
