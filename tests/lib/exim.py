@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An Exim of the test's own, out of a package that bootstrap has unpacked: in a mount name space in which its user and its
-libraries are there, on a port of 127.0.0.1, with the ACL under test."""
+libraries are there, on a port of 127.0.0.1, with the ACL under test; or in which it is Debian's, with the files of exim4-config.
+
+    exim = Exim(self, "exim-light", shipped("exim-acl.example"), macros="BLEY_SOCKET = /run/bley/policy")
+    with exim.session() as smtp:
+        self.assertEqual(smtp.rcpt("bob@test.example")[0], 451)
+"""
 
 import glob
 import os
@@ -13,9 +18,17 @@ import bleytest
 
 DOMAIN = "test.example"
 USER = "Debian-exim"
-USER_ID = 3177  # in the name space only
+USER_ID = 3177  # in the name space only, as is the one who gets mail
+PASSWD = f"""\
+{USER}:x:{USER_ID}:{USER_ID}::/nonexistent:/usr/sbin/nologin
+bob:x:{USER_ID + 1}:{USER_ID}::/:/usr/sbin/nologin
+"""
+
+STRANGER = "127.0.0.2"  # where sessions come from
+RELAY = "127.0.0.5"     # one of relay_from_hosts
 
 CONF = """\
+{macros}
 exim_path = {exim}
 spool_directory = {base}/spool
 log_file_path = {base}/log/%slog
@@ -30,15 +43,17 @@ smtp_accept_max = 100
 smtp_connect_backlog = 100
 host_lookup =
 helo_allow_chars = _
-smtputf8_advertise_hosts =
+smtputf8_advertise_hosts = *
 acl_smtp_rcpt = acl_check_rcpt
 domainlist local_domains = {domain}
 domainlist relay_to_domains =
-hostlist relay_from_hosts =
+hostlist relay_from_hosts = {relay}
 begin acl
+{more}
 acl_check_rcpt:
 {acl}
   accept domains = +local_domains
+  accept hosts = +relay_from_hosts
   deny message = relay not permitted
 begin routers
 inbox:
@@ -53,74 +68,196 @@ file:
 begin retry
 begin rewrite
 begin authenticators
+plain:
+  driver = plaintext
+  public_name = PLAIN
+  server_prompts = :
+  server_condition = ${{if eq{{$auth3}}{{secret}}}}
+  server_set_id = $auth2
 """
 
 # Exim runs itself anew with other rights for a delivery, where LD_LIBRARY_PATH is ignored: so the name space has a cache of
 # libraries of its own.
-SCRIPT = """\
+LIBRARIES = """\
 set -e
-mount --bind {base}/passwd /etc/passwd
-mount --bind {base}/group /etc/group
 ldconfig -X -f {base}/ld.so.conf -C {base}/ld.so.cache 2>/dev/null
 chmod 644 {base}/ld.so.cache
-mount --bind {base}/ld.so.cache /etc/ld.so.cache
+"""
+
+SCRIPT = LIBRARIES + """\
+for name in passwd group ld.so.cache; do mount --bind {base}/$name /etc/$name; done
 exec {exim} -C {base}/exim.conf -bdf
 """
 
+# Debian's paths are in the files of its package: here they lead to the test's folders.
+DEBIAN_SCRIPT = LIBRARIES + """\
+mv {base}/ld.so.cache {base}/passwd {base}/group {base}/etc
+mount --bind {base}/sbin /usr/sbin
+mount --bind {base}/etc /etc
+mount --bind {base}/var /var
+mount -t tmpfs tmpfs /run
+mkdir /run/exim4
+chown {user} /run/exim4
+update-exim4.conf
+exec exim4 -bdf -oX 127.0.0.1.{port}
+"""
+
+DEBIAN_CHOICES = f"""\
+dc_eximconfig_configtype='internet'
+dc_other_hostnames='{DOMAIN}'
+dc_local_interfaces='127.0.0.1'
+dc_readhost=''
+dc_relay_domains=''
+dc_minimaldns='false'
+dc_relay_nets='{RELAY}'
+dc_smarthost=''
+CFILEMODE='644'
+dc_use_split_config='true'
+dc_hide_mailname=''
+dc_mailname_in_oh='true'
+dc_localdelivery='mail_spool'
+"""
+
+DEBIAN_ETC = ("hosts", "nsswitch.conf", "services", "protocols", "localtime", "ld.so.conf.d", "alternatives")
+
+
+def shipped(name):
+    """The text of a file of conf/, as it is installed."""
+    with open(os.path.join(bleytest.BUILD, "data", "conf", name), encoding="utf-8") as stream:
+        return stream.read()
+
 
 class Exim:
-    def __init__(self, test, kind, acl):
+    """acl: for acl_check_rcpt; macros: more lines for the beginning of the configuration; more: further ACLs."""
+
+    script = SCRIPT
+
+    def __init__(self, test, kind, acl, macros="", more=""):
         self.test = test
+        test.need("unshare", "nsenter")
         self.base = tempfile.mkdtemp(prefix="bley-exim-", dir="/tmp")
         test.addCleanup(shutil.rmtree, self.base, True)
         os.chmod(self.base, 0o755)
-        root = os.path.join(bleytest.BUILD, "roots", kind)
-        unpacked = os.path.join(root, "usr/sbin/exim4")
-        if not os.access(unpacked, os.X_OK):
+        self.root = os.path.join(bleytest.BUILD, "roots", kind)
+        if not os.access(os.path.join(self.root, "usr/sbin/exim4"), os.X_OK):
             test.need(f"{kind}/exim4")
-        # It runs itself as its own user, who may not be let into the build folder, and needs its rights back for a delivery.
-        self.program = os.path.join(self.base, "exim4")
-        shutil.copy(unpacked, self.program)
-        os.chmod(self.program, 0o4755)
         self.port = bleytest.free_port()
-        self.folders(root)
-        self.write("exim.conf", CONF.format(exim=self.program, base=self.base, domain=DOMAIN, port=self.port, acl=acl, user=USER))
-        process = test.start(["unshare", "-m", "--propagation", "private", "sh", "-c",
-                              SCRIPT.format(base=self.base, exim=self.program)], log="exim.out")
-        test.wait_for_port(self.port, process=process)
+        self.users_and_libraries()
+        self.install(acl, macros, more)
+        self.process = test.start(["unshare", "-m", "--propagation", "private", "sh", "-c", self.script.format(
+            base=self.base, exim=self.program, port=self.port, user=USER)], log="exim.out")
+        test.wait_for_port(self.port, process=self.process)
+
+    def install(self, acl, macros, more):
+        # It runs itself as its own user, who may not be let into the build folder, and needs its rights back for a delivery.
+        self.program = self.copy_program("exim4")
+        self.configuration = ["-C", self.path("exim.conf")]
+        self.folders("spool", "log", "inbox")
+        self.mailbox = self.path("inbox", "mbox")
+        self.logs = self.path("log")
+        self.write("exim.conf", CONF.format(exim=self.program, base=self.base, domain=DOMAIN, port=self.port, acl=acl, user=USER,
+                                            macros=macros, more=more, relay=RELAY))
+
+    def path(self, *names):
+        return os.path.join(self.base, *names)
 
     def write(self, name, text):
-        path = os.path.join(self.base, name)
+        path = self.path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(text)
         os.chmod(path, 0o644)
 
-    def folders(self, root):
-        for name in ("spool", "log", "inbox", "lib"):
-            os.mkdir(os.path.join(self.base, name), 0o755)
-            os.chown(os.path.join(self.base, name), USER_ID, USER_ID)
-        for path in glob.glob(os.path.join(root, "usr/lib/*-linux-*/lib*.so.*")):
-            shutil.copy(path, os.path.join(self.base, "lib"))
-        with open("/etc/passwd", encoding="utf-8") as stream:
-            self.write("passwd", stream.read() + f"{USER}:x:{USER_ID}:{USER_ID}::/nonexistent:/usr/sbin/nologin\n")
-        with open("/etc/group", encoding="utf-8") as stream:
-            self.write("group", stream.read() + f"{USER}:x:{USER_ID}:\n")
-        with open("/etc/ld.so.conf", encoding="utf-8") as stream:
-            self.write("ld.so.conf", stream.read() + self.base + "/lib\n")
+    def copy_program(self, name):
+        path = self.path(name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy(os.path.join(self.root, "usr/sbin/exim4"), path)
+        os.chmod(path, 0o4755)
+        return path
 
-    def session(self, helo="friend"):
-        smtp = smtplib.SMTP("127.0.0.1", self.port, local_hostname=helo, timeout=bleytest.PATIENCE * 4)
+    def folders(self, *names):
+        """Folders that are Exim's own."""
+        for name in names:
+            os.makedirs(self.path(name), 0o755)
+            os.chown(self.path(name), USER_ID, USER_ID)
+
+    def users_and_libraries(self):
+        os.mkdir(self.path("lib"))
+        for path in glob.glob(os.path.join(self.root, "usr/lib/*-linux-*/lib*.so.*")):
+            shutil.copy(path, self.path("lib"))
+        for name, line in (("passwd", PASSWD), ("group", f"{USER}:x:{USER_ID}:\n"), ("ld.so.conf", self.path("lib") + "\n")):
+            with open(f"/etc/{name}", encoding="utf-8") as stream:
+                self.write(name, stream.read() + line)
+
+    def run(self, *arguments, **options):
+        """Exim once more, in the same name space; a CompletedProcess."""
+        return self.test.run_program(["nsenter", "-m", "-t", str(self.process.pid), self.program, *self.configuration, *arguments],
+                                     **options)
+
+    def session(self, helo="friend", source=STRANGER):
+        smtp = smtplib.SMTP("127.0.0.1", self.port, local_hostname=helo, timeout=bleytest.PATIENCE * 4, source_address=(source, 0))
         smtp.ehlo()
         return smtp
 
     def messages(self):
         """What was delivered, each as text."""
         try:
-            with open(os.path.join(self.base, "inbox", "mbox"), encoding="utf-8") as stream:
+            with open(self.mailbox, encoding="utf-8") as stream:
                 return re.split(r"(?m)^From ", stream.read())[1:]
         except FileNotFoundError:
             return []
 
     def log(self):
-        return "".join(open(path, encoding="utf-8", errors="replace").read()
-                       for path in sorted(glob.glob(os.path.join(self.base, "log", "*"))))
+        texts = []
+        for path in sorted(glob.glob(os.path.join(self.logs, "*"))):
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                texts.append(stream.read())
+        return "".join(texts)
+
+
+class DebianExim(Exim):
+    """Exim with the split configuration of Debian's exim4-config, made by its update-exim4.conf. files: what people add
+    below /etc/exim4, name and text."""
+
+    script = DEBIAN_SCRIPT
+
+    def __init__(self, test, kind, files):
+        self.files = files
+        super().__init__(test, kind, None)
+
+    def install(self, acl, macros, more):
+        self.copy_program("sbin/exim4")
+        self.program = "/usr/sbin/exim4"
+        self.configuration = []
+        for name in ("usr/sbin/update-exim4.conf", "etc/exim4"):
+            source = os.path.join(self.root, name)
+            target = self.path(name.removeprefix("usr/"))
+            if os.path.isdir(source):
+                shutil.copytree(source, target)
+            else:
+                shutil.copy(source, target)
+        for name in DEBIAN_ETC:
+            self.copy_etc(name)
+        self.write("etc/aliases", "")
+        self.write("etc/mailname", DOMAIN + "\n")
+        self.write("etc/exim4/update-exim4.conf.conf", DEBIAN_CHOICES)
+        for name, text in self.files.items():
+            self.write(os.path.join("etc/exim4", name), text)
+        self.folders("var/spool/exim4", "var/log/exim4", "var/lib/exim4")
+        self.logs = self.path("var/log/exim4")
+        for name in ("var/mail", "var/tmp"):
+            os.makedirs(self.path(name))
+            os.chmod(self.path(name), 0o1777)
+        self.mailbox = self.path("var/mail/bob")
+
+    def copy_etc(self, name):
+        source = os.path.join("/etc", name)
+        if os.path.isdir(source):
+            shutil.copytree(source, self.path("etc", name), symlinks=True)
+        elif os.path.exists(source):
+            shutil.copy(source, self.path("etc", name))
+
+    def generated(self):
+        """The configuration that update-exim4.conf has made."""
+        with open(self.path("var/lib/exim4/config.autogenerated"), encoding="utf-8") as stream:
+            return stream.read()

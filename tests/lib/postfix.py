@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """A Postfix of the test's own: its own configuration, queue and log, on a port of 127.0.0.1, with the machine's programs.
 
-    postfix = Postfix(self, "inet:127.0.0.1:1337")
+    postfix = Postfix(self, main_cf("inet:127.0.0.1:1337", "inet:127.0.0.1:4711"))
     postfix.start()
     with postfix.session("203.0.113.7", helo="friend") as session:
         self.assertEqual(session.rcpt("b@test.example")[0], 450)
@@ -56,11 +56,10 @@ smtpd_authorized_xclient_hosts = 127.0.0.0/8
 smtpd_client_connection_count_limit = 0
 smtpd_error_sleep_time = 0
 smtpd_relay_restrictions = permit_mynetworks, reject_unauth_destination
-smtpd_recipient_restrictions = reject_unauth_destination, check_policy_service {policy}, permit
 """
 
 MASTER_CF = """\
-127.0.0.1:{port} inet n - n - {processes} smtpd
+127.0.0.1:{port} inet n - {chroot} - {processes} smtpd
 pickup    unix n - n 60 1 pickup
 cleanup   unix n - n - 0 cleanup
 qmgr      unix n - n 300 1 qmgr
@@ -75,12 +74,27 @@ postlog   unix-dgram n - n - 1 postlogd
 inbox     unix - n n - 10 pipe flags=DRq user=nobody argv={base}/etc/deliver ${{queue_id}} ${{recipient}}
 """
 
+# Postfix may give up waiting for an answer much later on a busy machine; the tests know how long they wait.
+TIMEOUT = "timeout=60s"
+
 DELIVER = """\
 #!/bin/sh
 # A message becomes the file QUEUE-ID.RECIPIENT, whole or not at all.
 umask 022
 cat >'{base}/inbox/.'"$1.$2" && mv '{base}/inbox/.'"$1.$2" '{base}/inbox/'"$1.$2"
 """
+
+
+def main_cf(service, there=None):
+    """The lines for main.cf that we ship, for the service of this name; there: where it is in the test."""
+    with open(os.path.join(bleytest.BUILD, "data", "conf", "postfix-main.cf.example"), encoding="utf-8") as stream:
+        text = stream.read()
+    text = re.sub(r"(?m)^(?=bley_policy =)", "#", text)
+    text, count = re.subn(rf"(?m)^#(bley_policy = {{ {re.escape(service)}, timeout=10s, default_action=DUNNO }}(\n#bley_.*_limit = .*)?)$",
+                          lambda match: match.group(1).replace("#", ""), text)
+    if count != 1:
+        raise AssertionError(f"{service} stands {count} times in postfix-main.cf.example")
+    return text.replace("timeout=10s", TIMEOUT).replace(service, there or service)
 
 
 class Session(smtplib.SMTP):
@@ -114,8 +128,8 @@ class Session(smtplib.SMTP):
 
 
 class Postfix:
-    def __init__(self, test, policy, services="", settings="", processes=150):
-        """policy: what check_policy_service is to ask; services: more lines of master.cf, settings: of main.cf."""
+    def __init__(self, test, settings, services="", processes=150, chroot=False):
+        """settings: more lines of main.cf, as from main_cf(); services: of master.cf; chroot: whether smtpd is in one."""
         test.need_root()
         self.program = test.need("postfix")
         self.test = test
@@ -123,12 +137,13 @@ class Postfix:
         os.chmod(self.base, 0o755)
         self.port = bleytest.free_port()
         self.values = {
-            "base": self.base, "port": self.port, "policy": policy, "domain": DOMAIN, "processes": processes,
+            "base": self.base, "port": self.port, "domain": DOMAIN, "processes": processes, "chroot": "y" if chroot else "n",
             "prefix": os.path.join("/", *self.base.split("/")[:2]),
             "commands": os.path.dirname(self.program), "daemons": self.default("daemon_directory"),
         }
         self.services = services
         self.settings = settings
+        os.mkdir(self.path("spool"), 0o755)
 
     def default(self, name):
         postconf = self.test.need("postconf")
@@ -155,7 +170,7 @@ class Postfix:
         self.test.wait_for_port(self.port, process=self.process)
 
     def make_folders(self):
-        for name in ("etc", "spool", "data", "inbox"):
+        for name in ("etc", "data", "inbox"):
             os.mkdir(self.path(name), 0o755)
         shutil.chown(self.path("data"), "postfix")
         shutil.chown(self.path("inbox"), "nobody")

@@ -112,9 +112,9 @@ def openbsd_inetd(test, conf, wait="nowait"):
 
 def spawn_service(test, conf):
     """The entry for master.cf that we ship; only user and program are the test's."""
-    with open(os.path.join(bleytest.BUILD, "data", "conf", "postfix-spawn-master.cf"), encoding="utf-8") as stream:
+    with open(os.path.join(bleytest.BUILD, "data", "conf", "postfix-master.cf.example"), encoding="utf-8") as stream:
         text = stream.read()
     changed, count = re.subn(r"user=bley argv=\S+", f"user={NOBODY} argv={bleytest.bley_for_all(test)} -c {conf}", text)
     if count != 1:
-        raise AssertionError("no user=bley in postfix-spawn-master.cf")
+        raise AssertionError("no user=bley in postfix-master.cf.example")
     return changed

@@ -8,7 +8,7 @@ import unittest
 
 import bleytest
 import supervise
-from postfix import DOMAIN, Postfix
+from postfix import DOMAIN, Postfix, main_cf
 
 GREYLISTED = "4.7.1 <{}>: Recipient address rejected: greylisted, try again later"
 PERIOD = 29 * 60
@@ -191,26 +191,28 @@ class Deliveries:
 
 
 class Inet(Deliveries, bleytest.TestCase):
-    """check_policy_service inet:..., under xinetd, with the line that the README recommends."""
+    """check_policy_service inet:..., under xinetd."""
 
     def begin(self, conf):
         address, port = supervise.xinetd(self, conf)
-        return Postfix(self, f"{{ inet:{address}:{port}, timeout=60s, default_action=DUNNO }}")
+        return Postfix(self, main_cf("inet:127.0.0.1:1337", f"inet:{address}:{port}"))
 
 
 class Unix(Deliveries, bleytest.TestCase):
-    """check_policy_service unix:..., under systemd's socket activation."""
+    """check_policy_service unix:..., below the chroot of smtpd, under systemd's socket activation."""
 
     def begin(self, conf):
-        return Postfix(self, "unix:" + supervise.socket_activate(self, self.path("policy"), conf))
+        postfix = Postfix(self, main_cf("unix:bley/policy"), chroot=True)
+        os.mkdir(postfix.path("spool", "bley"), 0o755)
+        supervise.socket_activate(self, postfix.path("spool", "bley", "policy"), conf)
+        return postfix
 
 
 class Spawn(Deliveries, bleytest.TestCase):
     """check_policy_service unix:private/bley, a service of Postfix's own."""
 
     def begin(self, conf):
-        return Postfix(self, "unix:private/bley", services=supervise.spawn_service(self, conf),
-                       settings="bley_time_limit = 3600s\n")
+        return Postfix(self, main_cf("unix:private/bley"), services=supervise.spawn_service(self, conf))
 
 
 if __name__ == "__main__":
