@@ -7,11 +7,14 @@ libraries are there, on a port of 127.0.0.1, with the ACL under test; or in whic
         self.assertEqual(smtp.rcpt("bob@test.example")[0], 451)
 """
 
+import atexit
+import functools
 import glob
 import os
 import re
 import shutil
 import smtplib
+import subprocess
 import tempfile
 
 import bleytest
@@ -76,22 +79,18 @@ plain:
   server_set_id = $auth2
 """
 
-# Exim runs itself anew with other rights for a delivery, where LD_LIBRARY_PATH is ignored: so the name space has a cache of
-# libraries of its own.
-LIBRARIES = """\
+SCRIPT = """\
 set -e
-ldconfig -X -f {base}/ld.so.conf -C {base}/ld.so.cache 2>/dev/null
-chmod 644 {base}/ld.so.cache
-"""
-
-SCRIPT = LIBRARIES + """\
-for name in passwd group ld.so.cache; do mount --bind {base}/$name /etc/$name; done
+mount --bind {base}/passwd /etc/passwd
+mount --bind {base}/group /etc/group
+mount --bind {libraries}/ld.so.cache /etc/ld.so.cache
 exec {exim} -C {base}/exim.conf -bdf
 """
 
 # Debian's paths are in the files of its package: here they lead to the test's folders.
-DEBIAN_SCRIPT = LIBRARIES + """\
-mv {base}/ld.so.cache {base}/passwd {base}/group {base}/etc
+DEBIAN_SCRIPT = """\
+set -e
+cp {libraries}/ld.so.cache {base}/passwd {base}/group {base}/etc
 mount --bind {base}/sbin /usr/sbin
 mount --bind {base}/etc /etc
 mount --bind {base}/var /var
@@ -127,6 +126,23 @@ def shipped(name):
         return stream.read()
 
 
+@functools.cache
+def libraries(root):
+    """A folder with the libraries below root and a cache of them. Exim runs itself anew with other rights for a delivery, where
+    LD_LIBRARY_PATH is ignored: this is the name space's own."""
+    folder = tempfile.mkdtemp(prefix="bley-exim-", dir="/tmp")
+    atexit.register(shutil.rmtree, folder, True)
+    os.chmod(folder, 0o755)
+    for path in glob.glob(os.path.join(root, "usr/lib/*-linux-*/lib*.so.*")):
+        shutil.copy(path, folder)
+    conf, cache = (os.path.join(folder, name) for name in ("ld.so.conf", "ld.so.cache"))
+    with open("/etc/ld.so.conf", encoding="utf-8") as system, open(conf, "w", encoding="utf-8") as ours:
+        ours.write(system.read() + folder + "\n")
+    subprocess.run(["ldconfig", "-X", "-f", conf, "-C", cache], check=True, stderr=subprocess.DEVNULL)
+    os.chmod(cache, 0o644)
+    return folder
+
+
 class Exim:
     """acl: for acl_check_rcpt; macros: more lines for the beginning of the configuration; more: further ACLs."""
 
@@ -142,10 +158,10 @@ class Exim:
         if not os.access(os.path.join(self.root, "usr/sbin/exim4"), os.X_OK):
             test.need(f"{kind}/exim4")
         self.port = bleytest.free_port()
-        self.users_and_libraries()
+        self.users()
         self.install(acl, macros, more)
         self.process = test.start(["unshare", "-m", "--propagation", "private", "sh", "-c", self.script.format(
-            base=self.base, exim=self.program, port=self.port, user=USER)], log="exim.out")
+            base=self.base, exim=self.program, port=self.port, user=USER, libraries=libraries(self.root))], log="exim.out")
         test.wait_for_port(self.port, process=self.process)
 
     def install(self, acl, macros, more):
@@ -181,13 +197,10 @@ class Exim:
             os.makedirs(self.path(name), 0o755)
             os.chown(self.path(name), USER_ID, USER_ID)
 
-    def users_and_libraries(self):
-        os.mkdir(self.path("lib"))
-        for path in glob.glob(os.path.join(self.root, "usr/lib/*-linux-*/lib*.so.*")):
-            shutil.copy(path, self.path("lib"))
-        for name, line in (("passwd", PASSWD), ("group", f"{USER}:x:{USER_ID}:\n"), ("ld.so.conf", self.path("lib") + "\n")):
+    def users(self):
+        for name, text in (("passwd", PASSWD), ("group", f"{USER}:x:{USER_ID}:\n")):
             with open(f"/etc/{name}", encoding="utf-8") as stream:
-                self.write(name, stream.read() + line)
+                self.write(name, stream.read() + text)
 
     def run(self, *arguments, **options):
         """Exim once more, in the same name space; a CompletedProcess."""
