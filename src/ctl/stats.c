@@ -86,14 +86,16 @@ static void add_up(struct stats *s)
 		if (item->reason == STORE_REASON_WAITED)
 			s->delayed += item->count;
 	}
-	for (size_t i = 0; i < s->count[STORE_STAT_RETURNED]; i++) {
-		const struct store_stat *item = &s->items[STORE_STAT_RETURNED][i];
+	for (size_t i = 0; i < s->count[STORE_STAT_TUPLES]; i++) {
+		const struct store_stat *item = &s->items[STORE_STAT_TUPLES][i];
 
+		if (item->seconds < 0) {
+			s->never += item->count;
+			continue;
+		}
 		s->returned += item->count;
 		s->waited_s += item->count * item->seconds;
 	}
-	for (size_t i = 0; i < s->count[STORE_STAT_NEVER]; i++)
-		s->never += s->items[STORE_STAT_NEVER][i].count;
 }
 
 /* The smallest wait that so many per cent did not exceed. */
@@ -101,10 +103,13 @@ static int64_t percentile(const struct stats *s, int percent)
 {
 	int64_t wanted = (s->returned * percent + 99) / 100, seen = 0;
 
-	for (size_t i = 0; i < s->count[STORE_STAT_RETURNED]; i++) {
-		seen += s->items[STORE_STAT_RETURNED][i].count;
-		if (seen >= wanted)
-			return s->items[STORE_STAT_RETURNED][i].seconds;
+	for (size_t i = 0; i < s->count[STORE_STAT_TUPLES]; i++) {
+		const struct store_stat *item = &s->items[STORE_STAT_TUPLES][i];
+
+		if (item->seconds >= 0)
+			seen += item->count;
+		if (item->seconds >= 0 && seen >= wanted)
+			return item->seconds;
 	}
 	return 0;
 }

@@ -37,7 +37,7 @@ static void take_delay(void *context, const struct store_stat *stat)
 	struct graph_data *data = context;
 	int bin = 0;
 
-	if (stat->kind != STORE_STAT_RETURNED)
+	if (stat->kind != STORE_STAT_TUPLES || stat->seconds < 0)
 		return;
 	while (bin < GRAPH_BINS - 1 && stat->seconds >= graph_bins[bin].below_s)
 		bin++;

@@ -256,7 +256,10 @@ enum store_result my_forget(struct store *store, const struct store_filter *filt
 	" min(CASE WHEN check_db > 1 AND action NOT LIKE 'DEFER%' THEN logtime END) AS back" \
 	" FROM bley_log WHERE check_cache = 0"                                               \
 	" AND (check_db > 1 OR (check_db = -1 AND action LIKE 'DEFER%')) AND" SINCE
-#define TUPLES_END US " GROUP BY ip, sender, recipient) AS t WHERE first IS NOT NULL"
+/* A short key: with those three columns the temporary table would not fit into memory. */
+#define TUPLES_END                                                                     \
+	US " GROUP BY CAST(CONV(left(MD5(concat_ws(' ', ip, sender, recipient)), 16)," \
+	   " 16, 10) AS unsigned)) AS t WHERE first IS NOT NULL"
 
 static int threshold(int value)
 {
@@ -274,24 +277,22 @@ static void add_stat(struct query *q, enum store_stat_kind kind,
 			   "" REASON_END " FROM bley_log WHERE");
 		add_number(q, SINCE, since_us, "" US " GROUP BY 2, 5");
 		break;
-	case STORE_STAT_RETURNED:
+	case STORE_STAT_TUPLES:
 		add_number(q,
 			   "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
-			   " ELSE waited DIV 60 * 60 END, 0, 0 FROM (SELECT"
-			   " greatest(0, TIMESTAMPDIFF(SECOND, first, back)) AS waited" TUPLES,
-			   since_us,
-			   "" TUPLES_END " AND back IS NOT NULL) AS w GROUP BY 3 ORDER BY 3");
-		break;
-	case STORE_STAT_NEVER:
-		add_number(q, "SELECT count(*), '', 0, 0, 0" TUPLES, since_us,
-			   "" TUPLES_END " AND back IS NULL");
+			   " ELSE waited DIV 60 * 60 END, 0, 0 FROM (SELECT coalesce(greatest(0,"
+			   " TIMESTAMPDIFF(SECOND, first, back)), -1) AS waited" TUPLES,
+			   since_us, "" TUPLES_END ") AS w GROUP BY 3 ORDER BY 3");
 		break;
 	case STORE_STAT_CLIENT:
+		/* The busiest first, by sorting the addresses alone: wider rows are neither sorted
+		 * nor held in memory. */
 		add_number(q,
-			   "SELECT count(*), ip, 0, sum(action LIKE 'DEFER%'), 0"
-			   " FROM bley_log WHERE" SINCE,
-			   since_us, "" US " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ");
-		add_number(q, "", query->clients, "");
+			   "SELECT max(n), ip, 0, sum(action LIKE 'DEFER%'), 0 FROM"
+			   " (SELECT SQL_BIG_RESULT count(*) AS n, ip FROM bley_log WHERE" SINCE,
+			   since_us, US " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ");
+		add_number(q, "", query->clients, ") AS busiest JOIN bley_log USING (ip) WHERE");
+		add_number(q, SINCE, since_us, US " GROUP BY ip ORDER BY 1 DESC, ip");
 		break;
 	}
 }

@@ -278,18 +278,13 @@ static void add_stat(struct query *q, enum store_stat_kind kind,
 			   "::int" REASON_END " FROM bley_log WHERE");
 		add_number(q, SINCE, since_us, "::bigint" US " GROUP BY 2, 5");
 		break;
-	case STORE_STAT_RETURNED:
-		add_number(
-		    q,
-		    "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
-		    " ELSE waited / 60 * 60 END, 0, 0 FROM (SELECT"
-		    " greatest(0, extract(epoch FROM back - first)::bigint) AS waited" TUPLES,
-		    since_us,
-		    "::bigint" TUPLES_END " AND back IS NOT NULL) AS w GROUP BY 3 ORDER BY 3");
-		break;
-	case STORE_STAT_NEVER:
-		add_number(q, "SELECT count(*), '', 0, 0, 0" TUPLES, since_us,
-			   "::bigint" TUPLES_END " AND back IS NULL");
+	case STORE_STAT_TUPLES:
+		add_number(q,
+			   "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
+			   " ELSE waited / 60 * 60 END, 0, 0 FROM (SELECT CASE WHEN back IS NULL"
+			   " THEN -1 ELSE greatest(0, extract(epoch FROM back - first)::bigint)"
+			   " END AS waited" TUPLES,
+			   since_us, "::bigint" TUPLES_END ") AS w GROUP BY 3 ORDER BY 3");
 		break;
 	case STORE_STAT_CLIENT:
 		add_number(q,

@@ -30,11 +30,9 @@
 static const char *const queries[] = {
     [STORE_STAT_DECISIONS] = "SELECT count(*), action, 0, 0," REASON
 			     " FROM bley_log WHERE logtime >= ?1 GROUP BY 2, 5",
-    [STORE_STAT_RETURNED] =
+    [STORE_STAT_TUPLES] =
 	"SELECT count(*), NULL, CASE WHEN waited < 3600 THEN waited ELSE waited / 60 * 60 END"
-	" FROM (SELECT max(0, " WAITED ") AS waited" TUPLES " AND back IS NOT NULL)"
-	" GROUP BY 3 ORDER BY 3",
-    [STORE_STAT_NEVER] = "SELECT count(*)" TUPLES " AND back IS NULL",
+	" FROM (SELECT coalesce(max(0, " WAITED "), -1) AS waited" TUPLES ") GROUP BY 3 ORDER BY 3",
     [STORE_STAT_CLIENT] = "SELECT count(*), ip, 0, sum(action LIKE 'DEFER%')"
 			  " FROM bley_log WHERE logtime >= ?1 GROUP BY ip"
 			  " ORDER BY 1 DESC, ip LIMIT ?4",

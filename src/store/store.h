@@ -161,9 +161,8 @@ struct store_forgotten {
 /* Sums over bley_log, computed by the database. */
 enum store_stat_kind {
 	STORE_STAT_DECISIONS, /* by action (`name`) and by `reason` */
-	STORE_STAT_RETURNED,  /* greylisted tuples that came back after `seconds`, ascending; whole
-				 minutes from an hour on */
-	STORE_STAT_NEVER,     /* greylisted tuples that have not come back to pass */
+	STORE_STAT_TUPLES,    /* greylisted tuples by the `seconds` after which they came back and
+				 passed, ascending; whole minutes from an hour on; -1: not yet */
 	STORE_STAT_CLIENT     /* clients (`name`) with most decisions, most first; `deferred` */
 };
 
