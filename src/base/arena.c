@@ -24,8 +24,10 @@ static struct arena_block *arena_add_block(struct arena *a, size_t size)
 		size = ARENA_BLOCK;
 	if (size > SIZE_MAX - sizeof(*block))
 		mem_exhausted();
-	block = mem_alloc(sizeof(*block) + size);
+	/* Zeroed piece by piece as it is given out: pages that nobody gets are never touched. */
+	block = mem_resize(NULL, sizeof(*block) + size);
 	block->size = size;
+	block->used = 0;
 	block->next = a->head;
 	a->head = block;
 	return block;
@@ -43,7 +45,7 @@ void *arena_alloc(struct arena *a, size_t size)
 		block = arena_add_block(a, size);
 	p = (char *)block->data + block->used;
 	block->used += size;
-	return p;
+	return memset(p, 0, size);
 }
 
 char *arena_strndup(struct arena *a, const char *s, size_t len)
@@ -101,7 +103,6 @@ void arena_reset(struct arena *a)
 		a->head = NULL;
 		return;
 	}
-	memset(block->data, 0, block->used);
 	block->used = 0;
 }
 

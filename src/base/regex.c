@@ -1,86 +1,26 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "base/regex.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include "base/module.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/mem.h"
-
-/* A sane expression takes some dozens of steps on a host name. The bound holds for each place in
- * the text where a match may begin: the worst expression costs a tenth of a second on the longest
- * address. */
-#define STEPS_MOST 20000
-#define HEAP_MOST 4096 /* KiB */
-#define PATTERN_MOST 65536
-#define TEXT_MOST 512
-
-struct regex {
-	pcre2_code *code;
-	pcre2_match_data *match;
-	pcre2_match_context *limits;
-};
-
-static pcre2_code *compile(const char *pattern, size_t len, int *code, size_t *offset)
-{
-	/* Texts come from outside: one that is not UTF-8 is searched as far as it is (this implies
-	 * PCRE2_UTF). */
-	const uint32_t options = PCRE2_MATCH_INVALID_UTF | PCRE2_CASELESS |
-				 PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY;
-
-	*offset = 0;
-	*code = PCRE2_ERROR_PATTERN_TOO_COMPLICATED;
-	if (len > PATTERN_MOST)
-		return NULL;
-	return pcre2_compile((PCRE2_SPTR)pattern, len, options, code, offset, NULL);
-}
+/* A known tuple is asked no expression, unless a whitelist has some: PCRE2 comes when it is needed.
+ */
+static const struct regex_module *module; /* not NULL where there is a struct regex */
 
 struct regex *regex_compile(const char *pattern, size_t len, char *error, size_t size)
 {
-	struct regex *regex;
-	PCRE2_UCHAR reason[200];
-	size_t offset;
-	int code;
-	pcre2_code *compiled = compile(pattern, len, &code, &offset);
-
-	if (!compiled) {
-		pcre2_get_error_message(code, reason, sizeof(reason));
-		snprintf(error, size, "%s at character %zu", (const char *)reason, offset + 1);
-		return NULL;
-	}
-	regex = mem_alloc(sizeof(*regex));
-	regex->code = compiled;
-	regex->match = pcre2_match_data_create(1, NULL);
-	regex->limits = pcre2_match_context_create(NULL);
-	if (!regex->match || !regex->limits)
-		mem_exhausted();
-	pcre2_set_match_limit(regex->limits, STEPS_MOST);
-	pcre2_set_heap_limit(regex->limits, HEAP_MOST);
-	return regex;
+	if (!module)
+		module = module_load("regex", error, size);
+	return module ? module->compile(pattern, len, error, size) : NULL;
 }
 
 void regex_free(struct regex *regex)
 {
-	if (!regex)
-		return;
-	pcre2_match_context_free(regex->limits);
-	pcre2_match_data_free(regex->match);
-	pcre2_code_free(regex->code);
-	free(regex);
+	if (regex)
+		module->release(regex);
 }
 
 enum regex_result regex_search(const struct regex *regex, const char *text)
 {
-	size_t len = strlen(text);
-	int found;
-
-	if (len > TEXT_MOST)
-		return REGEX_MISS;
-	found = pcre2_match(regex->code, (PCRE2_SPTR)text, len, 0, 0, regex->match, regex->limits);
-	if (found >= 0)
-		return REGEX_MATCH;
-	return found == PCRE2_ERROR_NOMATCH ? REGEX_MISS : REGEX_LIMIT;
+	return module->search(regex, text);
 }

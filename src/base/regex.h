@@ -8,7 +8,8 @@
  * bad one cannot hang the mail. */
 struct regex;
 
-/* NULL where the expression cannot be compiled, with the reason in error. */
+/* NULL where the expression cannot be compiled, or the module that does it cannot be loaded, with
+ * the reason in error. */
 struct regex *regex_compile(const char *pattern, size_t len, char *error, size_t size);
 void regex_free(struct regex *regex);
 
@@ -18,7 +19,15 @@ enum regex_result {
 	REGEX_MATCH = 1
 };
 
-/* Searches the text for the expression. One of more than 512 bytes matches nothing: names and addresses are shorter. */
+/* Searches the text for the expression. One of more than 512 bytes matches nothing: names and
+ * addresses are shorter. */
 enum regex_result regex_search(const struct regex *regex, const char *text);
+
+/* Table of the module `regex` (PCRE2): the functions above. */
+struct regex_module {
+	struct regex *(*compile)(const char *pattern, size_t len, char *error, size_t size);
+	void (*release)(struct regex *regex); /* not NULL */
+	enum regex_result (*search)(const struct regex *regex, const char *text);
+};
 
 #endif

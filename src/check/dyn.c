@@ -8,7 +8,7 @@
 #include "conf/conf.h"
 
 /* The two expressions, compiled when first needed and kept for as long as the configuration says
- * the same. That they compile has been seen to when it was read. */
+ * the same. That they are well formed has been seen to when it was read. */
 struct names {
 	const char *key;     /* of the configuration */
 	char *pattern;	     /* what `regex` was made from */
@@ -25,7 +25,7 @@ static void names_release(struct names *names)
 	*names = (struct names){.key = names->key};
 }
 
-static void names_compile(struct names *names, const char *pattern)
+static void names_compile(struct check *check, struct names *names, const char *pattern)
 {
 	char error[256];
 
@@ -34,15 +34,18 @@ static void names_compile(struct names *names, const char *pattern)
 	names_release(names);
 	names->pattern = mem_strdup(pattern);
 	/* As an expression an empty one would match every name; people mean none. */
-	if (*pattern)
-		names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
+	if (!*pattern)
+		return;
+	names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
+	if (!names->regex)
+		check_note(check, names->key, "%s: no name matches: %s", names->key, error);
 }
 
 static bool names_match(struct check *check, struct names *names, const char *pattern)
 {
 	enum regex_result result;
 
-	names_compile(names, pattern);
+	names_compile(check, names, pattern);
 	if (!names->regex)
 		return false;
 	result = regex_search(names->regex, check->subject->client_name);

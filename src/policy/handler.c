@@ -36,7 +36,7 @@ static volatile sig_atomic_t served_fd = -1; /* of the connection being served *
 struct handler {
 	const struct conf *conf;
 	int in, out;
-	struct request_input input;
+	struct request_input *input;
 	struct session session;
 	struct arena arena; /* of the request in hand */
 	char *instance;	    /* the message that was given a header last */
@@ -128,7 +128,7 @@ static void flush_rows_unless_busy(struct handler *h)
 		return;
 	if (h->row_count == ROWS_MOST || session_clock_us() - h->decided_us[0] > ROWS_AGE_US)
 		flush_rows(h);
-	else if (!request_input_waiting(&h->input) && poll(&pfd, 1, ROWS_PAUSE_MS) <= 0)
+	else if (!request_input_waiting(h->input) && poll(&pfd, 1, ROWS_PAUSE_MS) <= 0)
 		flush_rows(h);
 }
 
@@ -196,7 +196,7 @@ static int run(struct handler *h)
 	do {
 		arena_reset(&h->arena);
 		flush_rows_unless_busy(h);
-		result = request_read(&h->input, &h->arena, &request);
+		result = request_read(h->input, &h->arena, &request);
 		if (result == REQUEST_END)
 			return EXIT_SUCCESS;
 		if (result == REQUEST_FAILED)
@@ -236,6 +236,8 @@ struct handler *handler_new(const struct conf *conf)
 	struct handler *h = mem_alloc(sizeof(*h));
 
 	h->conf = conf;
+	/* Not zeroed: of its 64 KiB only what is read into is ever touched. */
+	h->input = mem_resize(NULL, sizeof(*h->input));
 	session_init(&h->session, conf, complain, h);
 	set_last_words(conf->failure_action);
 	return h;
@@ -264,7 +266,7 @@ int handler_serve(struct handler *h, int in, int out)
 	h->in = in;
 	h->out = out;
 	prepare_socket(in);
-	request_input_init(&h->input, in);
+	request_input_init(h->input, in);
 	served_fd = in;
 	status = run(h);
 	served_fd = -1;
@@ -307,5 +309,6 @@ void handler_free(struct handler *h)
 	arena_release(&h->arena);
 	arena_release(&h->row_arena);
 	forget_connection(h);
+	free(h->input);
 	free(h);
 }

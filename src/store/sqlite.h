@@ -34,10 +34,12 @@ struct store {
 	sqlite3_stmt *statements[LITE_STATEMENTS]; /* made when first used */
 	int timeout_ms;				   /* the configuration's, or init()'s */
 	int64_t deadline_us;			   /* of the operation in hand, CLOCK_MONOTONIC */
+	int64_t opened_us;
 	int64_t looked_us; /* when the file was last seen to be where it was */
 	uint32_t jitter;   /* the sleeps' random state */
 	int wal_frames;	   /* in the write-ahead log after the last commit here */
 	bool checkpoint_due;
+	bool logged;  /* rows were written: it serves mail */
 	bool suspect; /* an operation failed hard: open anew before the next */
 	char error[LITE_ERROR_SIZE];
 };
@@ -54,6 +56,9 @@ bool lite_wait(struct store *store);
 /* Opens the file, made where it is missing, and sees to its schema; closes what was open before. */
 enum store_result lite_connect(struct store *store, struct store_schema_report *report);
 void lite_disconnect(struct store *store);
+
+/* Waits a moment before a connection that was short is closed. */
+void lite_linger(const struct store *store);
 
 /* Begins an operation: its deadline, and a connection that is fit for use. */
 enum store_result lite_ready(struct store *store);

@@ -34,10 +34,10 @@
  */
 #define CHECKPOINT_FRAMES 1000
 #define CHECKPOINT_MARGIN 8
+#define LINGER_US 20000
 /* Pages kept in memory (KiB). Whatever another process commits empties it anyway; the kernel's
  * cache serves. */
-#define PRAGMAS \
-	"PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256; PRAGMA wal_autocheckpoint = 0;"
+#define PRAGMAS "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256;"
 
 int64_t lite_monotonic_us(void)
 {
@@ -210,6 +210,23 @@ static bool make_folder(struct store *store)
 	return made;
 }
 
+/*
+ * The last connection to close copies the write-ahead log back, flushes it and the database and
+ * deletes it, and the next one makes it anew: together as much work as all the rest of a process
+ * that serves one request. So while many of those come, each stays for a moment: the next ones find
+ * the file open, and only the last of a burst tidies up. (To leave the log where it is would be
+ * faster still, but whoever then puts a copy in the database's place has it mixed up with the
+ * old one's log.)
+ */
+void lite_linger(const struct store *store)
+{
+	int64_t left_us = store->opened_us + LINGER_US - lite_monotonic_us();
+	struct timespec pause = {.tv_nsec = (long)left_us * 1000};
+
+	if (store->db && store->logged && left_us > 0)
+		nanosleep(&pause, NULL); /* a signal ends it: all the better */
+}
+
 void lite_disconnect(struct store *store)
 {
 	for (int i = 0; i < LITE_STATEMENTS; i++) {
@@ -365,7 +382,7 @@ enum store_result lite_connect(struct store *store, struct store_schema_report *
 	if (report)
 		*report = made.created ? made : found;
 	store->suspect = false;
-	store->looked_us = lite_monotonic_us();
+	store->opened_us = store->looked_us = lite_monotonic_us();
 	return STORE_OK;
 }
 
