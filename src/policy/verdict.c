@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "policy/verdict.h"
 
+/* A clean tuple's time says when to purge it, in days: in the same minute it is not written again.
+ */
+#define RENEW_US INT64_C(60000000)
+
 void verdict_facts_init(struct verdict_facts *facts)
 {
 	*facts = (struct verdict_facts){
@@ -62,8 +66,8 @@ static void decide_grey(const struct verdict_policy *policy, const struct store_
 	v->change = STORE_AGAIN;
 	v->client = STORE_CLIENT_BAD;
 	/* this attempt costs a penalty, too */
-	v->left_us = verdict_wait_us(policy,
-			     memory->fail_count < INT_MAX ? memory->fail_count + 1 : INT_MAX) -
+	v->left_us = verdict_wait_us(policy, memory->fail_count < INT_MAX ? memory->fail_count + 1
+									  : INT_MAX) -
 		     memory->waited_us;
 }
 
@@ -76,7 +80,9 @@ static void decide_known(const struct verdict_policy *policy, const struct store
 		return;
 	}
 	v->reason = VERDICT_KNOWN;
-	v->change = STORE_TOUCH;
+	/* the age 0 may be a time that lies in the future: that one is mended */
+	if (memory->waited_us == 0 || memory->waited_us >= RENEW_US)
+		v->change = STORE_TOUCH;
 	v->client = STORE_CLIENT_GOOD;
 }
 
