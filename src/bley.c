@@ -17,13 +17,16 @@
 #include "conf/conf.h"
 #include "policy/acceptor.h"
 #include "policy/handler.h"
+#include "policy/sandbox.h"
 #include "policy/settings.h"
 
 #include "config.h"
 
 #define EXIT_USAGE 2
+#define EXIT_ROOT 77	   /* EX_NOPERM, sysexits(3) */
 #define SYSTEMD_FIRST_FD 3 /* SD_LISTEN_FDS_START */
 #define SOCKETS_MOST 16
+#define OPTION_ALLOW_ROOT 256 /* behind all letters */
 
 static const char usage[] =
     "Usage: bley [-c FILE] [-d] [-v]\n"
@@ -32,6 +35,7 @@ static const char usage[] =
     "inetd or Postfix's spawn(8).\n"
     "\n"
     "  -c, --config FILE  configuration (default: " BLEY_SYSCONFDIR "/bley/bley.conf)\n"
+    "  --allow-root       run as root all the same\n"
     "  -d, --debug        log to standard error, for trying things at a terminal\n"
     "  -v, --verbose      log more\n"
     "  -V, --version      print the version and exit\n"
@@ -51,18 +55,24 @@ static int misused(void)
 }
 
 /* Returns -1 to go on, or an exit status. */
-static int parse_options(int argc, char **argv, struct settings_options *out)
+static int parse_options(int argc, char **argv, struct settings_options *out, bool *allow_root)
 {
-	static const struct option longs[] = {
-	    {"config", required_argument, NULL, 'c'}, {"debug", no_argument, NULL, 'd'},
-	    {"verbose", no_argument, NULL, 'v'},      {"version", no_argument, NULL, 'V'},
-	    {"help", no_argument, NULL, 'h'},	      {NULL, 0, NULL, 0}};
+	static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+					      {"allow-root", no_argument, NULL, OPTION_ALLOW_ROOT},
+					      {"debug", no_argument, NULL, 'd'},
+					      {"verbose", no_argument, NULL, 'v'},
+					      {"version", no_argument, NULL, 'V'},
+					      {"help", no_argument, NULL, 'h'},
+					      {NULL, 0, NULL, 0}};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "c:dvVh", longs, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			out->conf_file = optarg;
+			break;
+		case OPTION_ALLOW_ROOT:
+			*allow_root = true;
 			break;
 		case 'd':
 			out->debug = true;
@@ -105,6 +115,22 @@ static void guard_stderr(void)
 	close(null);
 }
 
+/*
+ * A fault in a library that reads what strangers send would be root's. The log that the settings
+ * name is not opened: a file made by root would be out of reach for the right user.
+ */
+static int refuse_root(void)
+{
+	static const char reason[] =
+	    "not as root: start it as a user of its own, such as bley (systemd: User=, xinetd: "
+	    "user =, "
+	    "inetd: the fifth field, master.cf: spawn user=), or add --allow-root";
+
+	log_message(LOG_LEVEL_ERROR, "%s", reason);
+	fprintf(stderr, "bley: %s\n", reason);
+	return EXIT_ROOT;
+}
+
 static void set_signals(void)
 {
 	struct sigaction terminate = {.sa_handler = handler_terminate};
@@ -137,8 +163,11 @@ static int systemd_sockets(void)
 static int serve_connection(struct conf *conf, int in, int out)
 {
 	struct handler *handler = handler_new(conf);
-	int status = handler_serve(handler, in, out);
+	int status;
 
+	handler_load(handler);
+	sandbox_enter(conf);
+	status = handler_serve(handler, in, out);
 	handler_free(handler);
 	conf_release(conf);
 	free(conf);
@@ -167,13 +196,16 @@ static int run(const struct settings_options *options, struct conf *conf)
 int main(int argc, char **argv)
 {
 	struct settings_options options = {.conf_file = NULL};
+	bool allow_root = false;
 	struct conf *conf;
 	int status;
 
 	guard_stderr();
-	status = parse_options(argc, argv, &options);
+	status = parse_options(argc, argv, &options, &allow_root);
 	if (status >= 0)
 		return status;
+	if (geteuid() == 0 && !allow_root)
+		return refuse_root();
 	set_signals();
 	conf = mem_alloc(sizeof(*conf));
 	settings_load(&options, conf);

@@ -53,7 +53,7 @@ def say(text=""):
 def start_service(case, port, conf):
     """bley behind a listener that starts one handler a connection, with the connection as fd 0 and 1."""
     activate = bleytest.find_program("systemd-socket-activate")
-    command = [bleytest.program("bley"), "-c", conf]
+    command = [bleytest.program("bley"), *bleytest.ALLOW_ROOT, "-c", conf]
     if not activate:
         sys.exit("demo: systemd-socket-activate is not here; it comes with systemd")
     case.start([activate, "-l", f"127.0.0.1:{port}", "--accept", "--inetd", *command])

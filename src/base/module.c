@@ -95,6 +95,12 @@ static const struct module *open_module(const char *path, const char *name, char
 	return NULL;
 }
 
+void module_folder(char *dir, size_t size)
+{
+	if (!build_folder(dir, size))
+		snprintf(dir, size, "%s", BLEY_MODULEDIR);
+}
+
 const void *module_load(const char *name, char *error, size_t size)
 {
 	const struct module *module;
@@ -104,8 +110,7 @@ const void *module_load(const char *name, char *error, size_t size)
 	for (size_t i = 0; i < loaded_count; i++)
 		if (!strcmp(loaded[i]->name, name))
 			return loaded[i]->ops;
-	if (!build_folder(path, sizeof(path)))
-		snprintf(path, sizeof(path), "%s", BLEY_MODULEDIR);
+	module_folder(path, sizeof(path));
 	len = strlen(path);
 	if (len + strlen(name) + sizeof("/.so") > sizeof(path) || loaded_count == MODULE_MOST) {
 		snprintf(error, size, "cannot load the module %s: too long a path or too many",

@@ -20,6 +20,9 @@ struct module {
 	    *ops; /* the table of its kind: struct store_driver, struct resolver_module, ... */
 };
 
+/* The folder that modules are loaded from. */
+void module_folder(char *dir, size_t size);
+
 /*
  * Loads NAME.so from the `modules` folder beside the program (a build that is not installed) or
  * else from

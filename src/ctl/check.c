@@ -7,6 +7,7 @@
 #include "ctl/ctl.h"
 #include "ctl/health.h"
 #include "ctl/table.h"
+#include "policy/sandbox.h"
 #include "store/store.h"
 
 #define ERROR_SIZE 512
@@ -162,6 +163,7 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 		check_whitelist(&c, "recipients", WHITELIST_RECIPIENTS,
 				conf->whitelist_recipients_file);
 		check_database(&c);
+		report(&c, "sandbox", true, sandbox_describe(conf, &c.arena));
 		check_lists(&c);
 	}
 	status = conclude(&c);

@@ -2,6 +2,7 @@
 #include "dns/servers.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -166,6 +167,8 @@ void servers_from_file(struct servers *out, const char *file)
 	char line[SERVERS_LINE_MOST];
 	FILE *in = fopen(file, "re");
 
+	if (!in && errno == EACCES && out->count > 0)
+		return;
 	servers_reset(out);
 	while (in && fgets(line, sizeof(line), in))
 		servers_read_line(out, line);

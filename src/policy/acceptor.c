@@ -26,6 +26,7 @@
 #include "base/systemd.h"
 #include "conf/conf.h"
 #include "policy/handler.h"
+#include "policy/sandbox.h"
 #include "policy/session.h"
 #include "policy/settings.h"
 
@@ -128,7 +129,8 @@ static int child_watch(const struct acceptor *a)
 
 static bool child_is_outdated(const struct acceptor *a, unsigned generation)
 {
-	return handler_terminated() || atomic_load(&a->board->generation) != generation;
+	return handler_terminated() || sandbox_outlived() ||
+	       atomic_load(&a->board->generation) != generation;
 }
 
 /* What the kernel has too little of is not had sooner by asking for it all the time. */
@@ -166,6 +168,7 @@ static int child_run(struct acceptor *a, size_t slot, unsigned generation)
 
 	if (ep < 0)
 		return EXIT_FAILURE;
+	sandbox_enter(a->conf);
 	handler_connect(a->handler);
 	for (int i = 0; i < CONNECTIONS_MOST; i++) {
 		atomic_store(&a->board->state[slot], SLOT_WAITING);

@@ -22,6 +22,7 @@
 #include "policy/explain.h"
 #include "policy/reply.h"
 #include "policy/request.h"
+#include "policy/sandbox.h"
 #include "policy/session.h"
 
 #define ROWS_MOST 64	    /* log rows gathered before they are written */
@@ -205,7 +206,7 @@ static int run(struct handler *h)
 		sent = result == REQUEST_OK ? serve(h, &request) : refuse(h, result, &request);
 		if (!sent)
 			return failed("write to");
-	} while (!h->conf->exim_workaround && !terminated);
+	} while (!h->conf->exim_workaround && !terminated && !sandbox_outlived());
 	return EXIT_SUCCESS;
 }
 
@@ -252,6 +253,12 @@ void handler_rehearse(struct handler *h)
 void handler_prepare(struct handler *h)
 {
 	session_prepare(&h->session);
+}
+
+void handler_load(struct handler *h)
+{
+	if (h->conf->usable)
+		session_load(&h->session);
 }
 
 void handler_connect(struct handler *h)

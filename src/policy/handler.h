@@ -15,11 +15,14 @@ struct handler;
 struct handler *handler_new(const struct conf *conf);
 void handler_free(struct handler *h); /* NULL is fine */
 
-/* Makes ahead of the first connection what may be shared by processes forked from this one: the
- * whitelists. */
 /* From now on nothing is written, neither to the database nor about decisions to the log. */
 void handler_rehearse(struct handler *h);
 
+/* Reads the whitelists; without it the first request does. */
+void handler_load(struct handler *h);
+
+/* Makes ahead of the first connection what may be shared by processes forked from this one: the
+ * whitelists. */
 void handler_prepare(struct handler *h);
 
 /* Opens the database ahead of the first connection; a failure is told then and tried again later.

@@ -298,10 +298,15 @@ bool session_commit(struct session *s, const struct request *request, struct dec
 	return true;
 }
 
-void session_prepare(struct session *s)
+void session_load(struct session *s)
 {
 	load_recipients(s);
 	load_clients(s);
+}
+
+void session_prepare(struct session *s)
+{
+	session_load(s);
 	whitelist_compile(s->recipients);
 	whitelist_compile(s->clients);
 }

@@ -59,6 +59,9 @@ void session_init(struct session *s, const struct conf *conf, session_complain *
 		  void *context);
 void session_release(struct session *s);
 
+/* Reads the whitelists now. */
+void session_load(struct session *s);
+
 /* Loads the whitelists now, expressions compiled; opens the database now. Both are otherwise done
  * when first needed. */
 void session_prepare(struct session *s);

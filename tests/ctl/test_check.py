@@ -80,7 +80,7 @@ class Check(bleytest.TestCase):
 
     def test_nagios(self):
         result = self.bleyctl("check", "--nagios", conf=self.write_conf())
-        self.assertRegex(result.stdout, r"^BLEY OK - 4 parts checked\n$")
+        self.assertRegex(result.stdout, r"^BLEY OK - 5 parts checked\n$")
         result = self.bleyctl("check", "--nagios", conf=self.write_conf(greylist_max="x"))
         self.assertEqual(result.returncode, 1)
         self.assertRegex(result.stdout, r"^BLEY WARNING - configuration: .*\n$")

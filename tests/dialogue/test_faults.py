@@ -516,19 +516,19 @@ class Descriptors(FaultCase):
         self.assertIn("decided action=DEFER_IF_PERMIT", handler.errors())
 
     def test_pipes_will_do(self):
-        done = subprocess.run([bleytest.program("bley"), "-c", self.path("bley.conf")], check=False, timeout=bleytest.PATIENCE,
+        done = subprocess.run([bleytest.program("bley"), *bleytest.ALLOW_ROOT, "-c", self.path("bley.conf")], check=False, timeout=bleytest.PATIENCE,
                               input=bleytest.suspicious() + bleytest.request(), capture_output=True)
         self.assertEqual((done.returncode, done.stdout, done.stderr),
                          (0, b"action=" + DEFER.encode() + b"\n\naction=DUNNO\n\n", b""))
 
     def test_no_standard_input_at_all(self):
-        done = self.run_program(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', bleytest.program("bley"), "-c",
-                                 self.path("bley.conf")])
+        done = self.run_program(["sh", "-c", 'exec "$0" "$@" <&- >&- 2>&-', bleytest.program("bley"),
+                                 *bleytest.ALLOW_ROOT, "-c", self.path("bley.conf")])
         self.assertIn(done.returncode, (0, 1))
 
     def test_standard_output_that_cannot_be_written(self):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([bleytest.program("bley"), "-c", self.path("bley.conf")], check=False,
+            done = subprocess.run([bleytest.program("bley"), *bleytest.ALLOW_ROOT, "-c", self.path("bley.conf")], check=False,
                                   input=bleytest.suspicious(), stdout=full, stderr=subprocess.PIPE, timeout=bleytest.PATIENCE)
         self.assertEqual((done.returncode, done.stderr), (1, b""))
         self.wait_for_log(r"\]: error: cannot write to the connection")
@@ -546,7 +546,7 @@ class Descriptors(FaultCase):
         self.addCleanup(listener.close)
         ours = socket.create_connection(listener.getsockname())
         theirs, _ = listener.accept()
-        process = self.start([bleytest.program("bley"), "-c", self.path("bley.conf")], stdin=theirs, stdout=theirs)
+        process = self.start([bleytest.program("bley"), *bleytest.ALLOW_ROOT, "-c", self.path("bley.conf")], stdin=theirs, stdout=theirs)
         theirs.close()
         talk = bleytest.Conversation(ours)
         self.assertEqual(talk.ask_suspicious(), DEFER)

@@ -32,6 +32,9 @@ BUILD = os.path.abspath(os.environ.get("BLEY_BUILD") or os.path.join(SRC, "build
 # How long to wait for something that ought to happen at once, on a slow and busy machine.
 PATIENCE = 30
 
+# What bley has to be told where the tests run as root.
+ALLOW_ROOT = ["--allow-root"] if os.geteuid() == 0 else []
+
 # Postfix 3.7's attributes in its order (what smtpd_check_policy sends after RCPT TO).
 REQUEST = (
     ("request", "smtpd_access_policy"),
@@ -277,7 +280,7 @@ class Handler(Conversation):
         self._stderr = tempfile.TemporaryFile() if stderr == "file" else None
         try:
             self.process = subprocess.Popen(
-                [*wrapper, bley or program("bley"), *(["-c", conf] if conf else []), *args],
+                [*wrapper, bley or program("bley"), *ALLOW_ROOT, *(["-c", conf] if conf else []), *args],
                 stdin=theirs, stdout=theirs, env=env,
                 stderr=self._stderr if stderr == "file" else theirs if stderr == "socket" else stderr,
                 **popen,

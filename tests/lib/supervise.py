@@ -33,7 +33,7 @@ def start_socket_activate(test, listens, conf, options, program=None, args=()):
     activate = test.need("systemd-socket-activate")
     passed = [word for name in ("ASAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ for word in ("-E", name)]
     command = [activate, *(word for listen in listens for word in ("-l", listen)), *options, *passed,
-               *([program, *args] if program else [bleytest.bley_for_all(test), "-c", conf])]
+               *([program, *args] if program else [bleytest.bley_for_all(test), *bleytest.ALLOW_ROOT, "-c", conf])]
     process = test.start(command)
     addresses = []
     for listen in listens:

@@ -158,7 +158,7 @@ static void from_file(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct servers servers;
+		struct servers servers = {.count = 0};
 		char text[100];
 
 		read_text(&servers, rows[i].text);
@@ -172,7 +172,7 @@ static void from_file(void **state)
 
 static void no_file(void **state)
 {
-	struct servers servers;
+	struct servers servers = {.count = 0};
 	char text[100];
 
 	(void)state;
