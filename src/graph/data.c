@@ -6,11 +6,11 @@
 #define US_PER_S INT64_C(1000000)
 
 const struct graph_period graph_periods[GRAPH_PERIODS] = {
-    {"12h", "12 hours", "hour", HOUR_S, "%H:%M"},
+    {"12h", "12 hours", "1 hour", HOUR_S, "%H:%M"},
     {"24h", "24 hours", "2 hours", 2 * HOUR_S, "%H:%M"},
     {"7d", "7 days", "12 hours", 12 * HOUR_S, "%d %b\\n%H:%M"},
     {"28d", "28 days", "2 days", 2 * DAY_S, "%d %b"},
-    {"365d", "365 days", "28 days", 28 * DAY_S, "%d %b %Y"},
+    {"365d", "365 days", "28 days", 28 * DAY_S, "%d %b\\n%Y"},
 };
 
 const struct graph_bin graph_bins[GRAPH_BINS] = {

@@ -11,9 +11,9 @@
 #include "store/store.h"
 
 /*
- * bleygraph's parts: data.c asks the database, plot.c turns sums into a script for gnuplot, page.c
- * into a page, output.c runs gnuplot and puts the files in their place. Nothing here prints;
- * failures are told in `error`, one line.
+ * bleygraph's parts: data.c asks the database, picture.c knows what the pictures show of its sums,
+ * plot.c makes a script for gnuplot, page.c a page, output.c runs gnuplot and puts the files in
+ * their place. Nothing here prints; failures are told in `error`, one line.
  */
 
 #define GRAPH_SLOTS 12
@@ -48,16 +48,35 @@ struct graph_data {
 enum store_result graph_collect(const struct store_driver *driver, struct store *store,
 				const struct conf *conf, int64_t now_s, struct graph_data *out);
 
-/* How many pictures there are, and one's name without its ending, in a buffer of the caller. */
 #define GRAPH_PICTURES (2 * GRAPH_PERIODS + 2)
+
+/* Each picture is drawn for readers who prefer light or dark colours, on wide and narrow screens;
+ * as PNG only for what cannot show SVG. */
+enum graph_variant {
+	GRAPH_SVG,
+	GRAPH_SVG_DARK,
+	GRAPH_SVG_NARROW,
+	GRAPH_SVG_NARROW_DARK,
+	GRAPH_PNG,
+	GRAPH_VARIANTS
+};
+#define GRAPH_SCHEMES 2 /* light and dark */
+
+/* A picture's file, in a buffer of the caller. */
 #define GRAPH_NAME_SIZE 32
-void graph_picture_name(int picture, char out[GRAPH_NAME_SIZE]);
+void graph_file_name(int picture, enum graph_variant variant, char out[GRAPH_NAME_SIZE]);
 
 /* What a picture shows, as plain text: its title, and for those who cannot see it its sums. */
-void graph_picture_title(int picture, struct strbuf *out);
 void graph_picture_text(const struct graph_data *data, int picture, struct strbuf *out);
 
-/* The script that draws all pictures as SVG and PNG into gnuplot's working folder. */
+/* In pixels. */
+struct graph_size {
+	int width, height;
+};
+struct graph_size graph_picture_size(const struct graph_data *data, int picture,
+				     enum graph_variant variant);
+
+/* The script that draws all files of all pictures into gnuplot's working folder. */
 void graph_script(const struct graph_data *data, struct strbuf *out);
 
 /* index.html; source: what the counts were made from. */

@@ -16,6 +16,7 @@
 #define PAGE "index.html"
 #define COMPLAINTS "complaints" /* gnuplot's standard error, in the folder of new files */
 #define COMPLAINT_SIZE 200
+#define END_SIZE 8 /* of a file: `</svg>`, or PNG's last chunk without its length */
 #define FOLDER_MODE 0755
 #define FILE_MODE 0644
 
@@ -159,29 +160,38 @@ static bool write_page(int folder, const struct strbuf *page, char *error, size_
 	return good;
 }
 
-/* Calls do_file for each file that there is to be, the page last, as it shows the others. */
+/* Calls do_file for each file that there is to be, the page last, as it shows the others. On
+ * failure `file` is the one, and errno is do_file's. */
 static bool for_files(int from, int to, bool (*do_file)(int from, int to, const char *name),
-		      char *error, size_t size)
+		      char file[GRAPH_NAME_SIZE])
 {
-	static const char *const endings[] = {"svg", "png"};
-	char name[GRAPH_NAME_SIZE], file[GRAPH_NAME_SIZE + 4];
-
-	for (int i = 0; i < 2 * GRAPH_PICTURES; i++) {
-		graph_picture_name(i / 2, name);
-		snprintf(file, sizeof(file), "%s.%s", name, endings[i % 2]);
+	for (int i = 0; i < GRAPH_PICTURES * GRAPH_VARIANTS; i++) {
+		graph_file_name(i / GRAPH_VARIANTS, (enum graph_variant)(i % GRAPH_VARIANTS), file);
 		if (!do_file(from, to, file))
-			return fail(error, size, file, errno);
+			return false;
 	}
-	return do_file(from, to, PAGE) || fail(error, size, PAGE, errno);
+	snprintf(file, GRAPH_NAME_SIZE, "%s", PAGE);
+	return do_file(from, to, file);
 }
 
+/* gnuplot says nothing of a disk that was full: what it wrote must have its end. */
 static bool check_file(int from, int to, const char *name)
 {
-	struct stat st;
+	char end[END_SIZE + 1] = "";
+	int fd = openat(from, name, O_RDONLY | O_CLOEXEC);
+	ssize_t got = 0;
 
 	(void)to;
-	errno = ENODATA;
-	return !fstatat(from, name, &st, 0) && st.st_size > 0;
+	if (fd < 0)
+		return false;
+	if (lseek(fd, -END_SIZE, SEEK_END) > 0)
+		got = read(fd, end, END_SIZE);
+	close(fd);
+	if (strstr(name, ".svg"))
+		return strstr(end, "</svg>") != NULL;
+	if (strstr(name, ".png"))
+		return got == END_SIZE && !memcmp(end, "IEND", 4);
+	return true;
 }
 
 static bool replace_file(int from, int to, const char *name)
@@ -200,15 +210,22 @@ static bool remove_file(int from, int to, const char *name)
 static bool write_into(int from, int to, const struct strbuf *script, const struct strbuf *page,
 		       char *error, size_t size)
 {
-	return draw(from, script, error, size) && write_page(from, page, error, size) &&
-	       for_files(from, to, check_file, error, size) &&
-	       for_files(from, to, replace_file, error, size);
+	char file[GRAPH_NAME_SIZE];
+
+	if (!draw(from, script, error, size) || !write_page(from, page, error, size))
+		return false;
+	if (!for_files(from, to, check_file, file)) {
+		snprintf(error, size, "gnuplot did not finish %s", file);
+		return false;
+	}
+	return for_files(from, to, replace_file, file) || fail(error, size, file, errno);
 }
 
 bool graph_write(const char *destdir, const struct strbuf *script, const struct strbuf *page,
 		 char *error, size_t size)
 {
 	struct strbuf folder = STRBUF_INIT;
+	char file[GRAPH_NAME_SIZE];
 	int from = -1, to = -1;
 	bool good = make_folders(destdir, error, size);
 
@@ -227,7 +244,7 @@ bool graph_write(const char *destdir, const struct strbuf *script, const struct 
 	if (good)
 		good = write_into(from, to, script, page, error, size);
 	if (from >= 0) {
-		for_files(from, to, remove_file, NULL, 0);
+		for_files(from, to, remove_file, file);
 		unlinkat(from, COMPLAINTS, 0);
 	}
 	if (to >= 0)

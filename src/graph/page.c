@@ -5,6 +5,9 @@
 
 #include "config.h"
 
+#define NARROW "(max-width: 44rem)"
+#define DARK "(prefers-color-scheme: dark)"
+
 static const char head[] =
     "<!DOCTYPE html>\n"
     "<html lang=\"en\">\n"
@@ -15,16 +18,17 @@ static const char head[] =
     "<link rel=\"icon\" href=\"data:,\">\n"
     "<title>bley: greylisting</title>\n"
     "<style>\n"
-    ":root { color-scheme: light dark; --page: #fafafa; --text: #222; --soft: #555 }\n"
-    "@media (prefers-color-scheme: dark) { :root { --page: #181a1b; --text: #e6e6e6; --soft: #aaa "
-    "} }\n"
-    "body { margin: 0 auto; max-width: 58rem; padding: 1rem; background: var(--page); color: "
-    "var(--text); font: 1rem/1.5 system-ui, sans-serif }\n"
-    "nav a { margin-right: .8rem }\n"
+    ":root { color-scheme: light dark; --page: #f4f5f6; --text: #222; --soft: #555 }\n"
+    "@media " DARK " { :root { --page: #121415; --text: #e6e6e6; --soft: #b0b0b0 } }\n"
+    "body { margin: 0 auto; max-width: 58rem; padding: 1rem; background: var(--page); "
+    "color: var(--text); font: 1rem/1.5 system-ui, sans-serif }\n"
+    "nav { display: flex; flex-wrap: wrap; gap: .2rem 1rem }\n"
     "a { color: inherit }\n"
     "figure { margin: 0 0 1.5rem }\n"
-    "img { display: block; width: 100%; height: auto; background: #fff; border-radius: .5rem }\n"
-    "figcaption, footer { color: var(--soft); font-size: .9rem }\n"
+    "img { display: block; width: 100%; height: auto; border-radius: .5rem }\n"
+    "figcaption, footer { color: var(--soft); font-size: .85rem; text-align: right }\n"
+    "footer { text-align: left; overflow-wrap: anywhere }\n"
+    "@media " NARROW " { body { padding: .75rem; max-width: 32rem } }\n"
     "</style>\n"
     "</head>\n"
     "<body>\n"
@@ -51,20 +55,43 @@ static void add_escaped(struct strbuf *out, const char *text)
 		}
 }
 
+/* The size is told so that nothing moves while the pictures come. */
+static void add_size(const struct graph_data *data, int picture, enum graph_variant variant,
+		     struct strbuf *out)
+{
+	struct graph_size size = graph_picture_size(data, picture, variant);
+
+	strbuf_addf(out, " width=\"%d\" height=\"%d\">\n", size.width, size.height);
+}
+
+static void add_source(const struct graph_data *data, int picture, enum graph_variant variant,
+		       const char *media, struct strbuf *out)
+{
+	char file[GRAPH_NAME_SIZE];
+
+	graph_file_name(picture, variant, file);
+	strbuf_addf(out, "<source media=\"%s\" srcset=\"%s\"", media, file);
+	add_size(data, picture, variant, out);
+}
+
 static void add_figure(const struct graph_data *data, int picture, struct strbuf *out)
 {
 	struct strbuf text = STRBUF_INIT;
-	char name[GRAPH_NAME_SIZE];
+	char file[GRAPH_NAME_SIZE];
 
-	graph_picture_name(picture, name);
+	strbuf_addstr(out, "<figure>\n<picture>\n");
+	add_source(data, picture, GRAPH_SVG_NARROW_DARK, NARROW " and " DARK, out);
+	add_source(data, picture, GRAPH_SVG_NARROW, NARROW, out);
+	add_source(data, picture, GRAPH_SVG_DARK, DARK, out);
+	graph_file_name(picture, GRAPH_SVG, file);
+	strbuf_addf(out, "<img src=\"%s\" alt=\"", file);
 	graph_picture_text(data, picture, &text);
-	strbuf_addf(out, "<figure>\n<img src=\"%s.svg\" alt=\"", name);
 	add_escaped(out, text.buf);
-	strbuf_addf(out, "\">\n<figcaption><a href=\"%s.png\">", name);
-	strbuf_clear(&text);
-	graph_picture_title(picture, &text);
-	add_escaped(out, text.buf);
-	strbuf_addstr(out, "</a></figcaption>\n</figure>\n");
+	strbuf_addch(out, '"');
+	add_size(data, picture, GRAPH_SVG, out);
+	graph_file_name(picture, GRAPH_PNG, file);
+	strbuf_addf(out, "</picture>\n<figcaption><a href=\"%s\">%s</a></figcaption>\n</figure>\n",
+		    file, file);
 	strbuf_release(&text);
 }
 

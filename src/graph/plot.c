@@ -1,410 +1,527 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "graph/graph.h"
+#include "graph/picture.h"
 
 #include <stdio.h>
 #include <time.h>
 
-/* Everything is placed in pixels, which gnuplot wants as parts of the whole. */
-#define WIDTH 900
-#define PLOT_HEIGHT 370 /* title, plot and the axis' labels */
-#define ROW_HEIGHT 22	/* of the legend */
-#define MARGIN 70
-#define COLUMN_WIDTH 400
-#define BOX 14		 /* a legend's colour */
-#define NUMBER_WIDTH 62	 /* right-aligned */
-#define FIRST_NUMBER 250 /* where it ends */
-#define LABEL_HEIGHT 60	 /* below the axis */
-
-#define FONT "DejaVu Sans,12"
-#define TITLE_FONT "DejaVu Sans,15"
-
-enum { KIND_AR, KIND_CH, KIND_DELAY, KIND_CHECKS };
-
-/* Parts of a stack: classes from `first` up to but without `end`. */
-struct series {
-	const char *title, *colour;
-	int first, end;
+/* Everything is placed in pixels from the left and the top, which gnuplot wants as parts of the
+ * whole from the left and the bottom. */
+struct form {
+	int width, margin;
+	int title_lines, title_row;    /* a row's height, here and below */
+	int plot, plot_left, plot_end; /* of a stack: its height, and between where it lies */
+	int axis;		       /* the height of the times below it */
+	int times_step;		       /* slots from one time on the axis to the next */
+	int bar, bars_left;	       /* a bar's height with the gap, where it begins */
+	int row;		       /* of the legend */
+	int columns, column;	       /* it stands in so many, and one's width */
+	int first_number, number;      /* where a column's first number ends, and one's width */
 };
 
-#define ONE(class) (class), (class) + 1
-
-static const struct series ar_series[] = {
-    {"accepted", "#0072B2", 0, STORE_GRAPH_BAD_CACHE},
-    {"deferred", "#E69F00", STORE_GRAPH_BAD_CACHE, STORE_GRAPH_CLASSES},
+static const struct form wide = {
+    .width = 900,
+    .margin = 32,
+    .title_lines = 1,
+    .title_row = 44,
+    .plot = 260,
+    .plot_left = 110,
+    .plot_end = 840,
+    .axis = 66,
+    .times_step = 2,
+    .bar = 32,
+    .bars_left = 210,
+    .row = 24,
+    .columns = 2,
+    .column = 440,
+    .first_number = 266,
+    .number = 64,
 };
 
-/* Okabe and Ito's eight, and shades of them that differ in lightness. What was accepted is cool and
- * lies below; what was deferred is warm. */
-static const struct series ch_series[] = {
-    {"good cache", "#56B4E9", ONE(STORE_GRAPH_GOOD_CACHE)},
-    {"whitelisted", "#004A74", ONE(STORE_GRAPH_WHITELISTED)},
-    {"known good", "#009E73", ONE(STORE_GRAPH_KNOWN_GOOD)},
-    {"good grey (has waited)", "#B5E3D5", ONE(STORE_GRAPH_GOOD_GREY)},
-    {"in DNSWL", "#0072B2", ONE(STORE_GRAPH_DNSWL)},
-    {"new good", "#CDE9F9", ONE(STORE_GRAPH_NEW_GOOD)},
-    {"bad cache", "#D55E00", ONE(STORE_GRAPH_BAD_CACHE)},
-    {"bad grey (too early)", "#F7D9C4", ONE(STORE_GRAPH_BAD_GREY)},
-    {"in DNSBL", "#000000", ONE(STORE_GRAPH_DNSBL)},
-    {"bad HELO", "#E69F00", ONE(STORE_GRAPH_HELO)},
-    {"from DynIP", "#CC79A7", ONE(STORE_GRAPH_DYN)},
-    {"bad SPF", "#F0E442", ONE(STORE_GRAPH_SPF)},
-    {"sender==recipient", "#7A3E62", ONE(STORE_GRAPH_S_EQ_R)},
-    {"other thresholds", "#999999", ONE(STORE_GRAPH_OTHER)},
+static const struct form narrow = {
+    .width = 360,
+    .margin = 8,
+    .title_lines = 2,
+    .title_row = 24,
+    .plot = 230,
+    .plot_left = 60,
+    .plot_end = 328,
+    .axis = 58,
+    .times_step = 3,
+    .bar = 28,
+    .bars_left = 142,
+    .row = 22,
+    .columns = 1,
+    .column = 360,
+    .first_number = 240,
+    .number = 52,
 };
 
-#define AR_COUNT (sizeof(ar_series) / sizeof(ar_series[0]))
-#define CH_COUNT (sizeof(ch_series) / sizeof(ch_series[0]))
-
-static int kind_of(int picture)
-{
-	if (picture >= 2 * GRAPH_PERIODS)
-		return picture == 2 * GRAPH_PERIODS ? KIND_DELAY : KIND_CHECKS;
-	return picture % 2 ? KIND_CH : KIND_AR;
-}
-
-static const struct series *series_of(int kind, size_t *count)
-{
-	*count = kind == KIND_AR ? AR_COUNT : CH_COUNT;
-	return kind == KIND_AR ? ar_series : ch_series;
-}
-
-void graph_picture_name(int picture, char out[GRAPH_NAME_SIZE])
-{
-	static const char *const of_kind[] = {"ar-", "ch-", "delay", "checks"};
-	int kind = kind_of(picture);
-
-	snprintf(out, GRAPH_NAME_SIZE, "%s%s", of_kind[kind],
-		 kind < KIND_DELAY ? graph_periods[picture / 2].name : "");
-}
-
-void graph_picture_title(int picture, struct strbuf *out)
-{
-	static const char *const of_kind[] = {"Accepted and deferred", "Decisions by check",
-					      "How long greylisted mail really waited",
-					      "What had greylisted mail that came back, or not"};
-	int kind = kind_of(picture);
-
-	strbuf_addstr(out, of_kind[kind]);
-	if (kind < KIND_DELAY)
-		strbuf_addf(out, ", %s (per %s)", graph_periods[picture / 2].title,
-			    graph_periods[picture / 2].slot);
-	else
-		strbuf_addf(out, ", %d days", GRAPH_TUNE_DAYS);
-}
-
-static int64_t slot_sum(const struct graph_data *data, int period, int slot,
-			const struct series *series)
-{
-	int64_t sum = 0;
-
-	for (int what = series->first; what < series->end; what++)
-		sum += data->decisions[period][slot][what];
-	return sum;
-}
-
-struct sums {
-	int64_t max, min, total;
+struct scheme {
+	const char *background, *text, *soft, *grid;
 };
 
-static struct sums series_sums(const struct graph_data *data, int period,
-			       const struct series *series)
+static const struct scheme schemes[GRAPH_SCHEMES] = {
+    {"#ffffff", "#222222", "#555555", "#dddddd"},
+    {"#1d2022", "#e6e6e6", "#b0b0b0", "#3a3e41"},
+};
+
+/* What shows SVG knows its own fonts. */
+#define SVG_FONT "sans-serif"
+#define PNG_FONT "DejaVu Sans"
+
+static const struct variant {
+	const char *terminal;
+	const struct form *form;
+	int scheme;
+	const char *font, *title_font;
+} variants[GRAPH_VARIANTS] = {
+    [GRAPH_SVG] = {"svg", &wide, 0, SVG_FONT ",15", SVG_FONT ",19"},
+    [GRAPH_SVG_DARK] = {"svg", &wide, 1, SVG_FONT ",15", SVG_FONT ",19"},
+    [GRAPH_SVG_NARROW] = {"svg", &narrow, 0, SVG_FONT ",13", SVG_FONT ",15"},
+    [GRAPH_SVG_NARROW_DARK] = {"svg", &narrow, 1, SVG_FONT ",13", SVG_FONT ",15"},
+    [GRAPH_PNG] = {"pngcairo", &wide, 0, PNG_FONT ",11.5", PNG_FONT ",14"},
+};
+
+#define BOX 14	   /* a legend's colour */
+#define BOX_GAP 8  /* and what it stands for */
+#define PADDING 14 /* below the last row */
+#define BAR_PARTS 2
+#define PLOT_NOTHING "unset border\nunset tics\nplot [0:1] [0:1] NaN notitle\n"
+
+/* The colours of what came back and what has not. */
+enum { CAME_BACK, STAYED_AWAY };
+
+struct drawing {
+	const struct graph_data *data;
+	int picture;
+	enum picture_kind kind;
+	const struct variant *variant;
+	const struct form *form;
+	const struct scheme *scheme;
+	int height;
+	struct strbuf *out;
+};
+
+static const char *colour_of(const struct drawing *d, const struct series *series)
 {
-	struct sums sums = {.min = INT64_MAX};
-
-	for (int slot = 0; slot < GRAPH_SLOTS; slot++) {
-		int64_t count = slot_sum(data, period, slot, series);
-
-		sums.total += count;
-		sums.max = count > sums.max ? count : sums.max;
-		sums.min = count < sums.min ? count : sums.min;
-	}
-	return sums;
+	return series->colour[d->variant->scheme];
 }
 
-static int64_t picture_total(const struct graph_data *data, int picture)
-{
-	static const struct series all = {.first = 0, .end = STORE_GRAPH_CLASSES};
-	int kind = kind_of(picture);
-	int64_t total = 0;
-
-	if (kind < KIND_DELAY)
-		return series_sums(data, picture / 2, &all).total;
-	for (int i = 0; kind == KIND_DELAY && i < GRAPH_BINS; i++)
-		total += data->delays[i];
-	for (int i = 0; kind == KIND_CHECKS && i < STORE_GRAPH_CLASSES; i++)
-		total += data->tuples[i][0] + data->tuples[i][1];
-	return total;
-}
-
-static void text_of_stack(const struct graph_data *data, int picture, struct strbuf *out)
+static const char *bar_colour(const struct drawing *d, int which)
 {
 	size_t count;
-	const struct series *series = series_of(kind_of(picture), &count);
 
-	for (size_t i = 0; i < count; i++) {
-		struct sums sums = series_sums(data, picture / 2, &series[i]);
+	return colour_of(d, &picture_series(PICTURE_AR, &count)[which]);
+}
 
-		if (sums.total)
-			strbuf_addf(out, "; %s %lld (at most %lld, at least %lld each %s)",
-				    series[i].title, (long long)sums.total, (long long)sums.max,
-				    (long long)sums.min, graph_periods[picture / 2].slot);
+/* --- how high it is */
+
+/* What other thresholds deferred has a row only where there is such mail. */
+static bool is_shown(const struct drawing *d, const struct series *series)
+{
+	return series->first != STORE_GRAPH_OTHER ||
+	       series_sums(d->data, d->picture / 2, series).total > 0;
+}
+
+static int group_of(const struct series *series)
+{
+	return series->first >= STORE_GRAPH_BAD_CACHE;
+}
+
+/* Accepted mail's column and deferred mail's, or the one below the other. */
+static int legend_rows(const struct drawing *d)
+{
+	int rows[2] = {1, d->kind == PICTURE_CH || d->form->columns == 2}; /* with their heads */
+	size_t count;
+	const struct series *series = picture_series(d->kind, &count);
+
+	for (size_t i = 0; i < count; i++)
+		rows[group_of(&series[i])] += is_shown(d, &series[i]);
+	if (d->form->columns == 1)
+		return rows[0] + rows[1];
+	return rows[0] > rows[1] ? rows[0] : rows[1];
+}
+
+static int top(const struct form *form)
+{
+	return form->title_lines * form->title_row + PADDING;
+}
+
+/* Of the bars' pictures. */
+static int bar_count(const struct drawing *d)
+{
+	return d->kind == PICTURE_DELAY ? GRAPH_BINS
+					: BAR_PARTS * (STORE_GRAPH_CLASSES - STORE_GRAPH_DNSBL);
+}
+
+/* Without the legend. */
+static int upper_height(const struct drawing *d)
+{
+	const struct form *form = d->form;
+
+	if (d->kind >= PICTURE_DELAY)
+		return top(form) + bar_count(d) * form->bar + PADDING;
+	return top(form) + form->plot + form->axis;
+}
+
+static int height_of(const struct drawing *d)
+{
+	const struct form *form = d->form;
+	int rows = 0;
+
+	if (!picture_total(d->data, d->picture))
+		return top(form) + 4 * form->row;
+	if (d->kind < PICTURE_DELAY)
+		rows = legend_rows(d);
+	else if (d->kind == PICTURE_CHECKS)
+		rows = BAR_PARTS / form->columns;
+	return upper_height(d) + rows * form->row + PADDING;
+}
+
+static struct drawing drawing_of(const struct graph_data *data, int picture,
+				 enum graph_variant which, struct strbuf *out)
+{
+	const struct variant *variant = &variants[which];
+	struct drawing d = {.data = data,
+			    .picture = picture,
+			    .kind = picture_kind(picture),
+			    .variant = variant,
+			    .form = variant->form,
+			    .scheme = &schemes[variant->scheme],
+			    .out = out};
+
+	d.height = height_of(&d);
+	return d;
+}
+
+struct graph_size graph_picture_size(const struct graph_data *data, int picture,
+				     enum graph_variant variant)
+{
+	struct drawing d = drawing_of(data, picture, variant, NULL);
+
+	return (struct graph_size){.width = d.form->width, .height = d.height};
+}
+
+/* --- its parts */
+
+static double across(const struct drawing *d, double x)
+{
+	return x / d->form->width;
+}
+
+static double up(const struct drawing *d, double y)
+{
+	return 1.0 - y / d->height;
+}
+
+static void add_label(const struct drawing *d, const char *text, double x, double y,
+		      const char *align, const char *colour)
+{
+	strbuf_addf(d->out,
+		    "set label \"%s\" at screen %.4f, screen %.4f %s textcolor rgb \"%s\"\n", text,
+		    across(d, x), up(d, y), align, colour);
+}
+
+/* In six characters at most. */
+static void format_number(char out[32], double number, int decimals)
+{
+	static const char *const units[] = {"", "k", "M", "G", "T"};
+	int unit = 0;
+
+	while (number >= 99999.5 && unit < 4) {
+		number /= 1000;
+		unit++;
 	}
+	snprintf(out, 32, "%.*f%s", unit || number >= 999.95 ? 0 : decimals, number, units[unit]);
 }
 
-void graph_picture_text(const struct graph_data *data, int picture, struct strbuf *out)
-{
-	int kind = kind_of(picture);
-
-	graph_picture_title(picture, out);
-	if (!picture_total(data, picture))
-		strbuf_addstr(out, ": no mail in this period");
-	else if (kind < KIND_DELAY)
-		text_of_stack(data, picture, out);
-	for (int i = 0; kind == KIND_DELAY && i < GRAPH_BINS; i++)
-		if (data->delays[i])
-			strbuf_addf(out, "; %s: %lld", graph_bins[i].title,
-				    (long long)data->delays[i]);
-	for (int i = STORE_GRAPH_DNSBL; kind == KIND_CHECKS && i < STORE_GRAPH_CLASSES; i++)
-		if (data->tuples[i][0] + data->tuples[i][1])
-			strbuf_addf(out, "; %s: %lld came back, %lld did not", ch_series[i].title,
-				    (long long)data->tuples[i][1], (long long)data->tuples[i][0]);
-}
-
-/* --- gnuplot */
-
-static double across(int x)
-{
-	return (double)x / WIDTH;
-}
-
-static void add_label(struct strbuf *out, const char *text, int x, double y, const char *how)
-{
-	strbuf_addf(out, "set label \"%s\" at screen %.4f, screen %.4f %s\n", text, across(x), y,
-		    how);
-}
-
-static void add_number(struct strbuf *out, double number, int decimals, int x, double y)
+static void add_number(const struct drawing *d, double number, int decimals, int x, double y)
 {
 	char text[32];
 
-	snprintf(text, sizeof(text), "%.*f", decimals, number);
-	add_label(out, text, x, y, "right");
+	format_number(text, number, decimals);
+	add_label(d, text, x, y, "right", d->scheme->text);
 }
 
-static void add_box(struct strbuf *out, const char *colour, int x, double y, int height)
+static void add_rectangle(const struct drawing *d, double x, double y, double width, double height,
+			  const char *colour, const char *border)
 {
-	double half = (double)BOX / 2 / height;
-
-	strbuf_addf(out,
+	strbuf_addf(d->out,
 		    "set object rectangle from screen %.4f, screen %.4f to screen %.4f, screen "
-		    "%.4f fillcolor rgb \"%s\" fillstyle solid 1.0 border rgb \"#555555\"\n",
-		    across(x), y - half, across(x + BOX), y + half, colour);
+		    "%.4f fillcolor rgb \"%s\" fillstyle solid 1.0 border rgb \"%s\"\n",
+		    across(d, x), up(d, y + height), across(d, x + width), up(d, y), colour,
+		    border);
 }
 
-static double row_y(int row, int height)
+static void add_entry(const struct drawing *d, const char *colour, const char *title, int x,
+		      double y)
 {
-	return 1.0 - (PLOT_HEIGHT + (row + 0.5) * ROW_HEIGHT) / height;
+	add_rectangle(d, x, y - BOX / 2.0, BOX, BOX, colour, d->scheme->soft);
+	add_label(d, title, x + BOX + BOX_GAP, y, "left", d->scheme->text);
 }
 
-static void add_legend(const struct graph_data *data, int picture, int height, struct strbuf *out)
+static double row_y(const struct drawing *d, int row)
 {
+	return upper_height(d) + (row + 0.5) * d->form->row;
+}
+
+static void add_title_line(const struct drawing *d, const char *text, int line)
+{
+	const struct form *form = d->form;
+	double y = PADDING + (line + 0.5) * form->title_row - (double)form->title_row / 4;
+	struct strbuf how = STRBUF_INIT;
+
+	strbuf_addf(&how, "left font \"%s\"", line ? d->variant->font : d->variant->title_font);
+	add_label(d, text, form->margin, y, how.buf, line ? d->scheme->soft : d->scheme->text);
+	strbuf_release(&how);
+}
+
+static void add_title(const struct drawing *d)
+{
+	struct strbuf text = STRBUF_INIT;
+
+	strbuf_addstr(&text, picture_subject(d->picture));
+	if (d->form->title_lines > 1) {
+		add_title_line(d, text.buf, 0);
+		strbuf_clear(&text);
+	} else
+		strbuf_addstr(&text, ", ");
+	picture_time(d->picture, &text);
+	add_title_line(d, text.buf, d->form->title_lines - 1);
+	strbuf_release(&text);
+}
+
+static void add_heads(const struct drawing *d, int group, int x, double y)
+{
+	static const char *const groups[] = {"accepted", "deferred"};
 	static const char *const heads[] = {"max", "avg", "min"};
-	int rows[2] = {1, 1};
+
+	if (d->kind == PICTURE_CH)
+		add_label(d, groups[group], x, y, "left", d->scheme->soft);
+	for (int i = 0; i < 3; i++)
+		add_label(d, heads[i], x + d->form->first_number + i * d->form->number, y, "right",
+			  d->scheme->soft);
+}
+
+static void add_legend(const struct drawing *d)
+{
+	const struct form *form = d->form;
+	int group = -1, row = 0, x = form->margin;
 	size_t count;
-	const struct series *series = series_of(kind_of(picture), &count);
+	const struct series *series = picture_series(d->kind, &count);
 
-	for (int i = 0; i < 2; i++)
-		for (int j = 0; j < 3; j++)
-			add_label(out, heads[j],
-				  MARGIN + i * COLUMN_WIDTH + FIRST_NUMBER + j * NUMBER_WIDTH,
-				  row_y(0, height), "right textcolor rgb \"#555555\"");
 	for (size_t i = 0; i < count; i++) {
-		int column = series[i].first >= STORE_GRAPH_BAD_CACHE;
-		int x = MARGIN + column * COLUMN_WIDTH;
-		double y = row_y(rows[column], height);
-		struct sums sums = series_sums(data, picture / 2, &series[i]);
+		struct sums sums = series_sums(d->data, d->picture / 2, &series[i]);
+		double y;
 
-		if (series[i].first == STORE_GRAPH_OTHER && !sums.total)
+		if (!is_shown(d, &series[i]))
 			continue;
-		rows[column]++;
-		add_box(out, series[i].colour, x, y, height);
-		add_label(out, series[i].title, x + BOX + 8, y, "left");
-		add_number(out, (double)sums.max, 0, x + FIRST_NUMBER, y);
-		add_number(out, (double)sums.total / GRAPH_SLOTS, 1,
-			   x + FIRST_NUMBER + NUMBER_WIDTH, y);
-		add_number(out, (double)sums.min, 0, x + FIRST_NUMBER + 2 * NUMBER_WIDTH, y);
+		if (group_of(&series[i]) != group) {
+			group = group_of(&series[i]);
+			if (form->columns > 1) {
+				row = 0;
+				x = form->margin + group * form->column;
+			}
+			if (form->columns > 1 || !group || d->kind == PICTURE_CH)
+				add_heads(d, group, x, row_y(d, row++));
+		}
+		y = row_y(d, row++);
+		add_entry(d, colour_of(d, &series[i]), series[i].title, x, y);
+		x += form->first_number;
+		add_number(d, (double)sums.max, 0, x, y);
+		add_number(d, (double)sums.total / GRAPH_SLOTS, 1, x + form->number, y);
+		add_number(d, (double)sums.min, 0, x + 2 * form->number, y);
+		x -= form->first_number;
 	}
 }
 
-/* Each slot lies between two ticks, with the local time at each. */
-static void add_times(const struct graph_data *data, const struct graph_period *period,
-		      struct strbuf *out)
+/* Each slot lies between two ticks, with the local time at some. */
+static void add_times(const struct drawing *d)
 {
-	strbuf_addf(out, "set xrange [0:%d]\nset xtics (", GRAPH_SLOTS);
+	const struct graph_period *period = &graph_periods[d->picture / 2];
+
+	strbuf_addf(d->out, "set xrange [0:%d]\nset xtics (", GRAPH_SLOTS);
 	for (int i = 0; i <= GRAPH_SLOTS; i++) {
-		time_t when = (time_t)(data->now_s - (GRAPH_SLOTS - i) * period->slot_s);
+		time_t when = (time_t)(d->data->now_s - (GRAPH_SLOTS - i) * period->slot_s);
 		char text[64] = "";
 		struct tm local;
 
-		if (i % 2 == 0 && localtime_r(&when, &local))
+		if (i % d->form->times_step == 0 && localtime_r(&when, &local))
 			strftime(text, sizeof(text), period->time_format, &local);
-		strbuf_addf(out, "%s\"%s\" %d", i ? ", " : "", text, i);
+		strbuf_addf(d->out, "%s\"%s\" %d", i ? ", " : "", text, i);
 	}
-	strbuf_addstr(out, ")\n");
+	strbuf_addstr(d->out, ")\n");
+}
+
+/* Decisions are whole, and large numbers are to leave room for the picture. */
+static void add_counts(const struct drawing *d)
+{
+	static const struct series all = {.first = 0, .end = STORE_GRAPH_CLASSES};
+	int64_t most = series_sums(d->data, d->picture / 2, &all).max;
+
+	if (most < 8)
+		strbuf_addstr(d->out, "set ytics 1\n");
+	strbuf_addf(d->out, "set format y \"%s\"\n",
+		    most < 100000    ? "%.0f"
+		    : most < 1000000 ? "%.0s%c"
+				     : "%.1s%c");
+	if (d->form->title_lines == 1)
+		strbuf_addf(d->out, "set ylabel \"decisions in %s\" textcolor rgb \"%s\"\n",
+			    graph_periods[d->picture / 2].slot, d->scheme->soft);
 }
 
 /* Two points a slot, so that its area is its count: x and the stack's edges. */
-static void add_stack_data(const struct graph_data *data, int picture, struct strbuf *out)
+static void add_stack_data(const struct drawing *d)
 {
 	size_t count;
-	const struct series *series = series_of(kind_of(picture), &count);
+	const struct series *series = picture_series(d->kind, &count);
 
-	strbuf_addstr(out, "$data << END\n");
+	strbuf_addstr(d->out, "$data << END\n");
 	for (int point = 0; point < 2 * GRAPH_SLOTS; point++) {
 		int64_t edge = 0;
 
-		strbuf_addf(out, "%d 0", (point + 1) / 2);
+		strbuf_addf(d->out, "%d 0", (point + 1) / 2);
 		for (size_t i = 0; i < count; i++) {
-			edge += slot_sum(data, picture / 2, point / 2, &series[i]);
-			strbuf_addf(out, " %lld", (long long)edge);
+			edge += series_slot(d->data, d->picture / 2, point / 2, &series[i]);
+			strbuf_addf(d->out, " %lld", (long long)edge);
 		}
-		strbuf_addch(out, '\n');
+		strbuf_addch(d->out, '\n');
 	}
-	strbuf_addstr(out, "END\n");
+	strbuf_addstr(d->out, "END\n");
 }
 
-static void add_stack_plot(int picture, struct strbuf *out)
+/* With a line on top, for a colour that is hardly darker or lighter than the ground. */
+static void add_stack_plot(const struct drawing *d)
 {
 	size_t count;
-	const struct series *series = series_of(kind_of(picture), &count);
+	const struct series *series = picture_series(d->kind, &count);
 
+	strbuf_addstr(d->out, "plot ");
 	for (size_t i = 0; i < count; i++)
-		strbuf_addf(out,
-			    "%s $data using 1:%zu:%zu with filledcurves fillstyle solid 1.0 "
-			    "noborder fillcolor rgb \"%s\" notitle",
-			    i ? "," : "plot", i + 2, i + 3, series[i].colour);
-	strbuf_addch(out, '\n');
+		strbuf_addf(d->out,
+			    "$data using 1:%zu:%zu with filledcurves fillstyle solid 1.0 noborder "
+			    "fillcolor rgb \"%s\" notitle, ",
+			    i + 2, i + 3, colour_of(d, &series[i]));
+	strbuf_addf(d->out,
+		    "$data using 1:%zu with lines linewidth 1 linecolor rgb \"%s\" notitle\n",
+		    count + 2, d->scheme->soft);
 }
 
-static int stack_height(int kind)
+static void add_stack(const struct drawing *d)
 {
-	const int rows = kind == KIND_AR ? 2 : 9; /* with the head */
+	const struct form *form = d->form;
 
-	return PLOT_HEIGHT + rows * ROW_HEIGHT + ROW_HEIGHT / 2;
+	strbuf_addf(d->out,
+		    "set lmargin at screen %.4f\nset rmargin at screen %.4f\n"
+		    "set tmargin at screen %.4f\nset bmargin at screen %.4f\n",
+		    across(d, form->plot_left), across(d, form->plot_end), up(d, top(form)),
+		    up(d, top(form) + form->plot));
+	strbuf_addf(d->out,
+		    "set border 3 linecolor rgb \"%s\"\nset tics nomirror out scale 0.5 textcolor "
+		    "rgb \"%s\"\n"
+		    "set grid ytics back linecolor rgb \"%s\" linetype 1\nset yrange [0:*]\n"
+		    "set offsets 0, 0, graph 0.05, 0\n",
+		    d->scheme->soft, d->scheme->text, d->scheme->grid);
+	add_times(d);
+	add_counts(d);
+	add_legend(d);
+	add_stack_data(d);
+	add_stack_plot(d);
 }
 
-static void add_stack(const struct graph_data *data, int picture, int height, struct strbuf *out)
+/* --- bars, each a row with its name and number */
+
+struct bar {
+	const char *title;
+	int64_t count;
+	int colour;
+};
+
+static struct bar bar_of(const struct drawing *d, int i)
 {
-	add_times(data, &graph_periods[picture / 2], out);
-	strbuf_addf(out, "set ylabel \"decisions per %s\"\n", graph_periods[picture / 2].slot);
-	add_legend(data, picture, height, out);
-	add_stack_data(data, picture, out);
+	const struct graph_data *data = d->data;
+	int what = STORE_GRAPH_DNSBL + i / BAR_PARTS;
+
+	if (d->kind == PICTURE_DELAY)
+		return (struct bar){graph_bins[i].title, data->delays[i], CAME_BACK};
+	if (i % BAR_PARTS == CAME_BACK)
+		return (struct bar){picture_class((enum store_graph_class)what)->title,
+				    data->tuples[what][1], CAME_BACK};
+	return (struct bar){"", data->tuples[what][0], STAYED_AWAY};
 }
 
-static void add_delays(const struct graph_data *data, struct strbuf *out)
+static void add_bar(const struct drawing *d, int i, int64_t most)
 {
-	strbuf_addf(out, "set xrange [-0.5:%d.5]\nset ylabel \"triplets\"\nset xtics (",
-		    GRAPH_BINS - 1);
-	for (int i = 0; i < GRAPH_BINS; i++)
-		strbuf_addf(out, "%s\"%s\" %d", i ? ", " : "", graph_bins[i].title, i);
-	strbuf_addstr(out, ")\n$data << END\n");
-	for (int i = 0; i < GRAPH_BINS; i++)
-		strbuf_addf(out, "%d %lld\n", i, (long long)data->delays[i]);
-	strbuf_addstr(out, "END\n");
+	const struct form *form = d->form;
+	struct bar bar = bar_of(d, i);
+	int room = form->width - form->margin - form->bars_left - form->number;
+	double width = (double)room * (double)bar.count / (double)most;
+	double y = top(form) + (i + 0.5) * form->bar, height = form->bar * 0.75;
+	bool paired = d->kind == PICTURE_CHECKS; /* with less between the two of a pair */
+	char number[32];
+
+	if (paired)
+		y += form->bar * (i % BAR_PARTS ? -0.08 : 0.08);
+	add_label(d, bar.title, form->bars_left - BOX_GAP, paired ? y + height / 2 : y, "right",
+		  d->scheme->text);
+	add_rectangle(d, form->bars_left, y - height / 2, width > 1 ? width : 1, height,
+		      bar_colour(d, bar.colour), bar_colour(d, bar.colour));
+	format_number(number, (double)bar.count, 0);
+	add_label(d, number, form->bars_left + width + BOX_GAP, y, "left", d->scheme->text);
 }
 
-static void add_checks(const struct graph_data *data, int height, struct strbuf *out)
+static void add_bars(const struct drawing *d)
 {
-	double y = row_y(0, height);
+	static const char *const titles[BAR_PARTS] = {"came back and passed (false alarms)",
+						      "has not come back"};
+	const struct form *form = d->form;
+	int64_t most = 1;
 
-	strbuf_addf(out,
-		    "set xrange [%d.5:%d.5]\nset ylabel \"triplets\"\nset xtics font \",10\" (",
-		    STORE_GRAPH_DNSBL - 1, STORE_GRAPH_CLASSES - 1);
-	for (int i = STORE_GRAPH_DNSBL; i < STORE_GRAPH_CLASSES; i++)
-		strbuf_addf(out, "%s\"%s\" %d", i > STORE_GRAPH_DNSBL ? ", " : "",
-			    ch_series[i].title, i);
-	strbuf_addstr(out, ")\n$data << END\n");
-	for (int i = STORE_GRAPH_DNSBL; i < STORE_GRAPH_CLASSES; i++)
-		strbuf_addf(out, "%d %lld %lld\n", i, (long long)data->tuples[i][1],
-			    (long long)data->tuples[i][0]);
-	strbuf_addstr(out, "END\n");
-	add_box(out, "#0072B2", MARGIN, y, height);
-	add_label(out, "came back and passed (false alarms)", MARGIN + BOX + 8, y, "left");
-	add_box(out, "#E69F00", MARGIN + COLUMN_WIDTH, y, height);
-	add_label(out, "has not come back", MARGIN + COLUMN_WIDTH + BOX + 8, y, "left");
+	for (int i = 0; i < bar_count(d); i++)
+		most = bar_of(d, i).count > most ? bar_of(d, i).count : most;
+	for (int i = 0; i < bar_count(d); i++)
+		add_bar(d, i, most);
+	for (int i = 0; d->kind == PICTURE_CHECKS && i < BAR_PARTS; i++)
+		add_entry(d, bar_colour(d, i), titles[i],
+			  form->margin + i % form->columns * form->column,
+			  row_y(d, i / form->columns));
+	strbuf_addstr(d->out, PLOT_NOTHING);
 }
 
-static void add_plot(const struct graph_data *data, int picture, struct strbuf *out)
+static void add_emptiness(const struct drawing *d)
 {
-	int kind = kind_of(picture);
+	add_label(d, "no mail in this period", d->form->width / 2.0,
+		  top(d->form) + 1.5 * d->form->row, "center", d->scheme->soft);
+	strbuf_addstr(d->out, PLOT_NOTHING);
+}
 
-	if (!picture_total(data, picture))
-		strbuf_addstr(out, "plot [0:1] [0:1] NaN notitle\n");
-	else if (kind < KIND_DELAY)
-		add_stack_plot(picture, out);
-	else if (kind == KIND_DELAY)
-		strbuf_addstr(out,
-			      "plot $data using 1:2 with boxes fillcolor rgb \"#0072B2\" "
-			      "notitle, $data using 1:2:2 with labels offset 0, 0.7 notitle\n");
+static void add_picture(const struct drawing *d, const char *file)
+{
+	strbuf_addf(d->out,
+		    "reset\nset terminal %s noenhanced background rgb \"%s\" size %d,%d font "
+		    "\"%s\"\nset output '%s'\nunset key\n",
+		    d->variant->terminal, d->scheme->background, d->form->width, d->height,
+		    d->variant->font, file);
+	add_title(d);
+	if (!picture_total(d->data, d->picture))
+		add_emptiness(d);
+	else if (d->kind < PICTURE_DELAY)
+		add_stack(d);
 	else
-		strbuf_addstr(
-		    out,
-		    "plot $data using ($1 - 0.2):2 with boxes fillcolor rgb \"#0072B2\" notitle,"
-		    " $data using ($1 + 0.2):3 with boxes fillcolor rgb \"#E69F00\" notitle,"
-		    " $data using ($1 - 0.2):2:2 with labels offset 0, 0.7 notitle,"
-		    " $data using ($1 + 0.2):3:3 with labels offset 0, 0.7 notitle\n");
-}
-
-static void add_frame(const struct graph_data *data, int picture, int height, struct strbuf *out)
-{
-	int kind = kind_of(picture);
-
-	strbuf_addstr(out, "reset\nset title \"");
-	graph_picture_title(picture, out);
-	strbuf_addstr(out, "\" font \"" TITLE_FONT "\"\nunset key\n");
-	if (!picture_total(data, picture)) {
-		strbuf_addstr(out, "unset border\nunset tics\n"
-				   "set label \"no mail in this period\" at screen 0.5, screen 0.5 "
-				   "center font \"" TITLE_FONT "\" textcolor rgb \"#555555\"\n");
-		return;
-	}
-	strbuf_addf(out,
-		    "set lmargin at screen %.4f\nset rmargin at screen %.4f\nset bmargin at screen "
-		    "%.4f\n",
-		    across(MARGIN + 40), across(WIDTH - MARGIN),
-		    1.0 - (double)(PLOT_HEIGHT - LABEL_HEIGHT) / height);
-	strbuf_addstr(out, "set border 3\nset tics nomirror out\nset grid ytics back linecolor rgb "
-			   "\"#dddddd\"\nset yrange [0:*]\nset offsets 0, 0, graph 0.08, 0\n"
-			   "set boxwidth 0.38\nset style fill solid 1.0 noborder\n");
-	if (kind < KIND_DELAY)
-		add_stack(data, picture, height, out);
-	else if (kind == KIND_DELAY)
-		add_delays(data, out);
-	else
-		add_checks(data, height, out);
+		add_bars(d);
+	strbuf_addstr(d->out, "unset output\n");
 }
 
 void graph_script(const struct graph_data *data, struct strbuf *out)
 {
-	static const char *const terminals[][2] = {{"svg noenhanced background rgb 'white'", "svg"},
-						   {"pngcairo noenhanced", "png"}};
-	char name[GRAPH_NAME_SIZE];
+	char file[GRAPH_NAME_SIZE];
 
-	for (int picture = 0; picture < GRAPH_PICTURES; picture++) {
-		int kind = kind_of(picture);
-		int height = kind < KIND_DELAY && picture_total(data, picture)
-				 ? stack_height(kind)
-				 : PLOT_HEIGHT + ROW_HEIGHT;
+	for (int picture = 0; picture < GRAPH_PICTURES; picture++)
+		for (int variant = 0; variant < GRAPH_VARIANTS; variant++) {
+			struct drawing d = drawing_of(data, picture, (enum graph_variant)variant,
+						      out);
 
-		graph_picture_name(picture, name);
-		add_frame(data, picture, height, out);
-		for (int i = 0; i < 2; i++) {
-			strbuf_addf(out,
-				    "set terminal %s size %d,%d font \"" FONT
-				    "\"\nset output '%s.%s'\n",
-				    terminals[i][0], WIDTH, height, name, terminals[i][1]);
-			add_plot(data, picture, out);
-			strbuf_addstr(out, "unset output\n");
+			graph_file_name(picture, (enum graph_variant)variant, file);
+			add_picture(&d, file);
 		}
-	}
 }

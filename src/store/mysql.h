@@ -36,6 +36,7 @@ enum my_statement {
 struct store {
 	struct store_config config;
 	MYSQL *conn;			       /* NULL: not connected */
+	bool patient;			       /* see my_take_time() */
 	MYSQL_STMT *statements[MY_STATEMENTS]; /* prepared when first used on this connection */
 	bool no_procedure;		       /* this connection may not call MY_PROCEDURE */
 	int64_t deadline_us;		       /* monotonic: of the operation in hand */
@@ -92,6 +93,11 @@ struct my_answer {
 int64_t my_clock_us(void);
 void my_begin(struct store *store); /* gives the operation that begins now its time */
 enum store_result my_connect(struct store *store);
+
+/* From now on each answer has STORE_REPORT_MS: on a new connection, as the library's limit is the
+ * connection's. */
+enum store_result my_take_time(struct store *store);
+
 void my_disconnect(struct store *store);
 
 /* The last call's failure, from the library's code and text; a connection that is lost is closed.

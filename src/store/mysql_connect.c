@@ -157,12 +157,15 @@ static void set_tls(MYSQL *conn, const char *tls)
 }
 
 /* The library counts whole seconds; MySQL's tries a read three times. */
-static void set_timeouts(MYSQL *conn, int timeout_ms)
+static void set_timeouts(MYSQL *conn, const struct store *store)
 {
-	unsigned seconds = timeout_ms < 1000 ? 1 : (unsigned)timeout_ms / 1000, reading = seconds;
+	const unsigned report = STORE_REPORT_MS / 1000;
+	int timeout_ms = store->config.timeout_ms;
+	unsigned seconds = timeout_ms < 1000 ? 1 : (unsigned)timeout_ms / 1000;
+	unsigned reading = store->patient && seconds < report ? report : seconds;
 
 #ifndef MARIADB_PACKAGE_VERSION
-	reading = seconds < 3 ? 1 : seconds / 3;
+	reading = reading < 3 ? 1 : reading / 3;
 #endif
 	mysql_options(conn, MYSQL_OPT_CONNECT_TIMEOUT, &seconds);
 	mysql_options(conn, MYSQL_OPT_READ_TIMEOUT, &reading);
@@ -233,7 +236,7 @@ enum store_result my_connect(struct store *store)
 	if (!store->conn)
 		mem_exhausted();
 	set_tls(store->conn, store->config.tls);
-	set_timeouts(store->conn, store->config.timeout_ms);
+	set_timeouts(store->conn, store);
 	mysql_options(store->conn, MYSQL_SET_CHARSET_NAME, "utf8mb4");
 	mysql_options(store->conn, MYSQL_READ_DEFAULT_GROUP, "bley");
 	mysql_options4(store->conn, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "bley");
@@ -246,6 +249,14 @@ enum store_result my_connect(struct store *store)
 	my_disconnect(store);
 	store->refused_until_us = my_clock_us() + REFUSED_US;
 	return rc;
+}
+
+enum store_result my_take_time(struct store *store)
+{
+	if (store->patient && store->conn)
+		return STORE_OK;
+	store->patient = true;
+	return my_connect(store);
 }
 
 static void bind_values(MYSQL_BIND *binds, const struct my_value *values, size_t count)

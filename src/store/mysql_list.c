@@ -316,7 +316,7 @@ enum store_result my_stats(struct store *store, const struct store_stat_query *q
 {
 	const int64_t always_us = INT64_C(100) * 365 * 86400 * 1000000;
 	struct taker taker = {.stat = take, .context = context};
-	enum store_result rc = STORE_OK;
+	enum store_result rc = my_take_time(store);
 
 	for (int kind = STORE_STAT_DECISIONS; rc == STORE_OK && kind <= STORE_STAT_CLIENT; kind++) {
 		struct query q = QUERY_INIT;

@@ -11,7 +11,6 @@
  */
 #define WINDOW "1000" /* rows */
 #define WINDOW_ROWS 1000
-#define COUNT_TIMEOUT_MS (10 * 60 * 1000)
 #define PAUSE_LEAST_US 2000
 #define US_PER_S INT64_C(1000000)
 #define KEY_SIZE (254 * 4 + 1)
@@ -185,21 +184,12 @@ static enum store_result purge_all(struct store *store, struct store_purge *purg
 	return rc;
 }
 
-/* To count millions of rows takes longer than a mail would be waited for. The time-out is the
- * connection's. */
+/* To count millions of rows takes longer than a mail would be waited for. */
 static enum store_result count_all(struct store *store, struct store_purge *purge)
 {
-	int timeout_ms = store->config.timeout_ms;
-	enum store_result rc;
+	enum store_result rc = my_take_time(store);
 
-	store->config.timeout_ms = COUNT_TIMEOUT_MS;
-	my_begin(store);
-	rc = my_connect(store);
-	if (rc == STORE_OK)
-		rc = purge_all(store, purge);
-	my_disconnect(store);
-	store->config.timeout_ms = timeout_ms;
-	return rc;
+	return rc == STORE_OK ? purge_all(store, purge) : rc;
 }
 
 /* Only one purge at a time; the lock ends with the connection. */

@@ -16,6 +16,7 @@
 struct store {
 	struct store_config config;
 	PGconn *conn;		  /* NULL: not connected */
+	bool patient;		  /* see pg_take_time() */
 	int64_t deadline_us;	  /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	char sqlstate[6];	  /* of the last failure, or empty */
@@ -34,6 +35,9 @@ int64_t pg_clock_us(void);
 
 /* Gives the operation that begins now its time. */
 void pg_begin(struct store *store);
+
+/* Connects where there is no connection; what follows has STORE_REPORT_MS, each. */
+enum store_result pg_take_time(struct store *store);
 
 enum store_result pg_connect(struct store *store);
 void pg_disconnect(struct store *store);

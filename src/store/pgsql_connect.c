@@ -24,9 +24,30 @@ int64_t pg_clock_us(void)
 	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
 }
 
+static int timeout_ms(const struct store *store)
+{
+	int ms = store->config.timeout_ms;
+
+	return store->patient && ms < STORE_REPORT_MS ? STORE_REPORT_MS : ms;
+}
+
 void pg_begin(struct store *store)
 {
-	store->deadline_us = pg_clock_us() + (int64_t)store->config.timeout_ms * 1000;
+	store->deadline_us = pg_clock_us() + (int64_t)timeout_ms(store) * 1000;
+}
+
+enum store_result pg_take_time(struct store *store)
+{
+	enum store_result rc = STORE_OK;
+
+	if (!store->conn) {
+		store->patient = false;
+		pg_begin(store);
+		rc = pg_connect(store);
+	}
+	store->patient = true;
+	pg_begin(store);
+	return rc;
 }
 
 bool pg_failed_with(const struct store *store, const char *sqlstate)
@@ -114,8 +135,8 @@ static enum store_result timed_out(struct store *store)
 {
 	char message[100];
 
-	snprintf(message, sizeof(message), "no answer within %d ms (db_timeout)",
-		 store->config.timeout_ms);
+	snprintf(message, sizeof(message), "no answer within %d ms%s", timeout_ms(store),
+		 store->patient ? "" : " (db_timeout)");
 	return lost(store, message);
 }
 

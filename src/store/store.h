@@ -186,6 +186,8 @@ struct store_stat {
 	int64_t seconds, count, deferred;
 };
 
+#define STORE_REPORT_MS (10 * 60 * 1000)
+
 struct store_stat_query {
 	int64_t since_us;		      /* age; 0: all */
 	int dnswl_threshold, dnsbl_threshold; /* what made a score count; 0: nothing did */
@@ -308,6 +310,9 @@ struct store_driver {
 	 */
 	enum store_result (*forget)(struct store *store, const struct store_filter *filter,
 				    bool dry_run, struct store_forgotten *out);
+
+	/* Reports look through whole tables: a server's answer is waited for up to STORE_REPORT_MS.
+	 */
 
 	/* One kind after the other, in the order of enum store_stat_kind. */
 	enum store_result (*stats)(struct store *store, const struct store_stat_query *query,

@@ -20,7 +20,8 @@ HOUR = 3600
 DAY = 24 * HOUR
 PERIODS = {"12h": HOUR, "24h": 2 * HOUR, "7d": 12 * HOUR, "28d": 2 * DAY, "365d": 28 * DAY}
 NAMES = sorted([f"{kind}-{period}" for kind in ("ar", "ch") for period in PERIODS] + ["delay", "checks"])
-FILES = sorted([f"{name}.{end}" for name in NAMES for end in ("svg", "png")] + ["index.html"])
+ENDS = (".svg", "-dark.svg", "-narrow.svg", "-narrow-dark.svg", ".png")
+FILES = sorted([name + end for name in NAMES for end in ENDS] + ["index.html"])
 COLUMNS = ("dnswl", "dnsbl", "helo", "dyn", "db", "spf", "s_eq_r", "postmaster", "cache")
 
 # class, action, columns that are not 0 (db: -1 where not said); the thresholds are 2, 2 and 2
@@ -29,8 +30,8 @@ KINDS = [
     ("whitelisted", "DUNNO", {"postmaster": 1}),
     ("known good", "DUNNO", {"db": 0}),
     ("known good", "DUNNO", {"db": 1}),
-    ("good grey (has waited)", "PREPEND", {"db": 2}),
-    ("good grey (has waited)", "DUNNO", {"db": 2}),
+    ("good grey (waited)", "PREPEND", {"db": 2}),
+    ("good grey (waited)", "DUNNO", {"db": 2}),
     ("in DNSWL", "DUNNO", {"dnswl": 2}),
     ("new good", "DUNNO", {"dnswl": 1}),
     ("new good", "DUNNO", {"dnsbl": 1, "helo": 1}),
@@ -113,7 +114,7 @@ class Drawing(bleytest.TestCase):
     def sums(self, text):
         """Class to (total, most, least)."""
         return {name: (int(total), int(most), int(least)) for name, total, most, least in
-                re.findall(r"; ([^;]*?) (\d+) \(at most (\d+), at least (\d+) each", text)}
+                re.findall(r"; ([^;]*?) (\d+) \(at most (\d+), at least (\d+) in", text)}
 
     def files(self):
         found = {}
@@ -177,6 +178,30 @@ class Sums:
                 self.assertIn("no mail in this period", stream.read())
         self.assertNotRegex(page, r"https?://|<script|url\(")
 
+    def test_one_row(self):
+        self.log([(time.time() - 60, "a@x", "DUNNO", {})])
+        texts = self.texts(self.draw())
+        for period in PERIODS:
+            self.assertEqual(self.sums(texts["ch-" + period]), {"new good": (1, 1, 0)})
+        self.assertIn("no mail", texts["delay"])
+
+    def test_clock_change(self):
+        """Slots are as long as ever where the clocks were changed, and the axis has the local times."""
+        now = int(time.time())
+        change = time.gmtime(now - 4 * HOUR)
+        # a zone whose summer ended four hours ago
+        day = change.tm_yday - 1
+        zone = f"AAA0BBB,{(day + 180) % 365}/0,{day}/{change.tm_hour + 1}"
+        self.log([(now - (slot + 0.5) * HOUR, f"s{slot}@x", "DUNNO", {}) for slot in range(12)])
+        texts = self.texts(self.draw(TZ=zone))
+        self.assertEqual(self.sums(texts["ch-12h"]), {"new good": (12, 1, 1)})
+        with open(os.path.join(self.out, "ar-12h.svg"), encoding="utf-8") as stream:
+            shown = re.findall(r"\b(\d\d):\d\d\b", stream.read())
+        hours = [int(hour) for hour in shown]
+        self.assertEqual(len(hours), 7)
+        steps = sorted((b - a) % 24 for a, b in zip(hours, hours[1:]))
+        self.assertEqual(steps, [1, 2, 2, 2, 2, 2])
+
 
 class OnSqlite(Sums, Drawing):
     pass
@@ -219,30 +244,6 @@ class OnMariaDB(OnServer, Drawing):
 
 
 class Graph(Drawing):
-    def test_one_row(self):
-        self.log([(time.time() - 60, "a@x", "DUNNO", {})])
-        texts = self.texts(self.draw())
-        for period in PERIODS:
-            self.assertEqual(self.sums(texts["ch-" + period]), {"new good": (1, 1, 0)})
-        self.assertIn("no mail", texts["delay"])
-
-    def test_clock_change(self):
-        """Slots are as long as ever where the clocks were changed, and the axis has the local times."""
-        now = int(time.time())
-        change = time.gmtime(now - 4 * HOUR)
-        # a zone whose summer ended four hours ago
-        day = change.tm_yday - 1
-        zone = f"AAA0BBB,{(day + 180) % 365}/0,{day}/{change.tm_hour + 1}"
-        self.log([(now - (slot + 0.5) * HOUR, f"s{slot}@x", "DUNNO", {}) for slot in range(12)])
-        texts = self.texts(self.draw(TZ=zone))
-        self.assertEqual(self.sums(texts["ch-12h"]), {"new good": (12, 1, 1)})
-        with open(os.path.join(self.out, "ar-12h.svg"), encoding="utf-8") as stream:
-            shown = re.findall(r"\b(\d\d):\d\d\b", stream.read())
-        hours = [int(hour) for hour in shown]
-        self.assertEqual(len(hours), 7)
-        steps = sorted((b - a) % 24 for a, b in zip(hours, hours[1:]))
-        self.assertEqual(steps, [1, 2, 2, 2, 2, 2])
-
     def test_failures(self):
         self.draw()
         before = self.files()
@@ -257,11 +258,41 @@ class Graph(Drawing):
             self.assertEqual(self.files(), before)
             self.assertEqual(sorted(os.listdir(self.out)), FILES)
 
+        gnuplot = self.need("gnuplot")
         fails("gnuplot-nox", PATH=fakes)
         self.write("fakes/gnuplot", "#!/bin/sh\necho >&2; echo 'it is broken' >&2; exit 3\n", 0o755)
         fails("^bleygraph: gnuplot failed: it is broken$", PATH=fakes)
         self.write("fakes/gnuplot", "#!/bin/sh\nexec /bin/cat >/dev/null\n", 0o755)
-        fails(r"ar-12h\.svg", PATH=fakes)
+        fails("^bleygraph: gnuplot did not finish ar-12h.svg$", PATH=fakes)
+        # halfway: it ends, says why, or is killed
+        half = "#!/bin/sh\n/usr/bin/head -n 500 | " + gnuplot + "\n"
+        self.write("fakes/gnuplot", half, 0o755)
+        fails(r"^bleygraph: gnuplot did not finish \S+[.](svg|png)$", PATH=fakes)
+        self.write("fakes/gnuplot", half + "echo 'no memory left' >&2; exit 1\n", 0o755)
+        fails("^bleygraph: gnuplot failed: no memory left$", PATH=fakes)
+        self.write("fakes/gnuplot", half + "kill -KILL $$\n", 0o755)
+        fails("^bleygraph: gnuplot failed: it gave no reason$", PATH=fakes)
+        # one file of all is cut
+        self.write("fakes/gnuplot", "#!/bin/sh\n" + gnuplot + "; for f in delay.png ch-24h-dark.svg; do "
+                   "/usr/bin/truncate -s -20 $f; done\n", 0o755)
+        fails("^bleygraph: gnuplot did not finish ch-24h-dark.svg$", PATH=fakes)
+
+    def test_no_room_and_no_rights(self):
+        self.need("unshare", "mount")
+        self.need_root()
+        if self.run_program(["unshare", "-m", "true"]).returncode:
+            self.skipTest("no mount namespaces here")
+        for change, expected in (('dd if=/dev/zero of=fill bs=4096 2>&1 | grep -q "No space"', "No space left on device"),
+                                 ('mount -o remount,ro .', "Read-only file system")):
+            script = f'''sums() {{ cat *.svg *.png *.html | cksum; ls -A | grep -v fill; }}
+                mount -t tmpfs -o size=16m none "$0"; cd "$0"; "$@" -q; sums; {change}; "$@" || echo "status $?"; sums'''
+            os.makedirs(self.out, exist_ok=True)
+            result = self.run_program(["unshare", "-m", "sh", "-ec", script, self.out, bleytest.program("bleygraph"),
+                                       "-c", self.conf, "-d", self.out])
+            before, after = result.stdout.split("status 1\n")
+            self.assertEqual(before, after)
+            self.assertEqual(sorted(after.splitlines()[1:]), FILES)
+            self.assertRegex(result.stderr, f"^bleygraph: .*: {expected}\n$")
 
     def test_destdir(self):
         self.write("out/stats", "a file in its place")
