@@ -98,20 +98,22 @@ def main_cf(service, there=None):
 
 
 class Session(smtplib.SMTP):
-    """One SMTP session in the name of any client, by XCLIENT."""
+    """One SMTP session, in the name of any client by XCLIENT; address None: in its own."""
 
-    def __init__(self, port, address, name, helo):
-        super().__init__("127.0.0.1", port, local_hostname=helo, timeout=bleytest.PATIENCE * 3)
+    def __init__(self, port, address, name, helo, host="127.0.0.1"):
+        super().__init__(host, port, local_hostname=helo, timeout=bleytest.PATIENCE * 3)
         self.ehlo(helo)
+        if not address:
+            return
         address = f"IPV6:{address}" if ":" in address else address
         code, text = self.docmd("XCLIENT", f"ADDR={address} NAME={name or '[UNAVAILABLE]'}")
         if code != 220:
             raise AssertionError(f"XCLIENT: {code} {text}")
         self.ehlo(helo)
 
-    def try_to_send(self, sender, recipients, text="Subject: test\r\n\r\nhello\r\n"):
+    def try_to_send(self, sender, recipients, text="Subject: test\r\n\r\nhello\r\n", options=()):
         """Sends to those recipients that are taken; returns each one's answer (code, text)."""
-        code, answer = self.mail(sender)
+        code, answer = self.mail(sender, options)
         if code != 250:
             raise AssertionError(f"MAIL FROM: {code} {answer}")
         answers = {}
@@ -192,8 +194,8 @@ class Postfix:
                            capture_output=True)
         bleytest.stop(self.process)
 
-    def session(self, address, name=None, helo="client.example.net"):
-        return Session(self.port, address, name, helo)
+    def session(self, address=None, name=None, helo="client.example.net", port=None, host="127.0.0.1"):
+        return Session(port or self.port, address, name, helo, host)
 
     def log(self):
         """The lines of its log."""

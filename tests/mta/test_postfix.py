@@ -22,8 +22,8 @@ def headers(message):
     return re.findall(r"(?m)^X-Greylist: .*$", message)
 
 
-class Deliveries:
-    """What holds in each of the ways; begin(conf) gives the Postfix."""
+class Mail:
+    """Mail to a Postfix that asks bley; begin(conf) gives the Postfix."""
 
     def setUp(self):
         super().setUp()
@@ -35,9 +35,9 @@ class Deliveries:
         self.postfix.start()
         return self.postfix
 
-    def send(self, client, recipients, sender="sender@example.net"):
+    def send(self, client, recipients, sender="sender@example.net", **message):
         with self.postfix.session(**client) as session:
-            return session.try_to_send(sender, recipients)
+            return session.try_to_send(sender, recipients, **message)
 
     def logs(self):
         """The ends of bley's log and of Postfix's."""
@@ -51,6 +51,10 @@ class Deliveries:
     def assert_taken(self, answers, *recipients):
         for recipient in recipients:
             self.assertEqual(answers[recipient][0], 250, f"{answers}\n{self.logs()}")
+
+
+class Deliveries(Mail):
+    """What holds in each of the ways."""
 
     def test_three_deliveries(self):
         """Deferred, too early, delivered with one header."""
