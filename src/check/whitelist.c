@@ -177,11 +177,12 @@ static const struct entry *find_network(const struct whitelist *list, const stru
 
 static void complain(struct whitelist *list, unsigned line, const char *entry, const char *message)
 {
-	size_t len = strlen(entry), shown = text_cut(entry, len, SHOWN_MOST);
+	const char *text = text_clean(&list->arena, entry, strlen(entry));
+	size_t len = strlen(text), shown = text_cut(text, len, SHOWN_MOST);
 	const char *more = shown < len ? "..." : "";
 
 	list->complain(list->context, list->file, line,
-		       arena_printf(&list->arena, "%.*s%s: %s", (int)shown, entry, more, message));
+		       arena_printf(&list->arena, "%.*s%s: %s", (int)shown, text, more, message));
 }
 
 static void add_entry(struct whitelist *list, const struct entry *entry)

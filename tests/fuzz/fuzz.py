@@ -47,7 +47,8 @@ def fuzz(program, name, seconds, found):
                             check=False)
     output = result.stdout.decode(errors="replace")
     if result.returncode:
-        print(f"{name}: exit status {result.returncode}\n{output[-TOLD_MOST:]}", flush=True)
+        told = re.sub(r"^#\d+\t.*\n", "", output, flags=re.MULTILINE)  # without its progress
+        print(f"{name}: exit status {result.returncode}\n{told[-TOLD_MOST:]}", flush=True)
         return False
     executions = last(r"^stat::number_of_executed_units: +(\d+)", output)
     edges = last(r" cov: (\d+)", output)
