@@ -18,7 +18,7 @@ bool spf_state_in_network(const struct spf_state *state, const unsigned char *ad
 			  unsigned bits)
 {
 	unsigned whole = bits / 8, rest = bits % 8;
-	unsigned char mask = (unsigned char)(0xff00u >> rest);
+	unsigned char mask = (unsigned char)(0xff00U >> rest);
 
 	return !memcmp(address, state->client->bytes, whole) &&
 	       (!rest || !((address[whole] ^ state->client->bytes[whole]) & mask));
@@ -239,7 +239,7 @@ static int host_rank(const char *name, const char *domain)
 {
 	size_t len = strlen(name), tail = strlen(domain);
 
-	if (len < tail || strcasecmp(name + len - tail, domain))
+	if (len < tail || strcasecmp(name + len - tail, domain) != 0)
 		return 2;
 	if (len == tail)
 		return 0;

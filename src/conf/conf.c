@@ -13,16 +13,16 @@
 
 #include "config.h"
 
-#define FILE_MOST (1024 * 1024) /* bytes; a settings file has a few thousand */
-#define PROBLEMS_MOST 100	/* a file that is no settings file must not flood the log */
-#define SHOWN_MOST 60		/* bytes of a value in a message */
+#define FILE_MOST ((off_t)1024 * 1024) /* bytes; a settings file has a few thousand */
+#define PROBLEMS_MOST 100	       /* a file that is no settings file must not flood the log */
+#define SHOWN_MOST 60		       /* bytes of a value in a message */
 
 /* How many keys there are, for the state of each while reading. */
 enum {
-	KEYS = 0
-#define KEY(section, type, name, fallback, min, max, unit, choices, sample, prose) +1
+#define KEY(section, type, name, fallback, min, max, unit, choices, sample, prose) KEY_##name,
 #include "conf/conf_keys.def"
 #undef KEY
+	KEYS
 };
 
 /* What the current line belongs to. */
@@ -460,7 +460,7 @@ void conf_load(struct conf *conf, const char *file)
 {
 	struct reader r = {.conf = conf, .kind = SECTION_NONE, .value = STRBUF_INIT};
 	const char *wrong;
-	struct stat st;
+	struct stat st = {.st_size = 0};
 	ssize_t len = 0;
 	char *text = NULL;
 

@@ -23,10 +23,10 @@ const char *conf_value_allowed(struct arena *arena, const struct conf_key *key);
 /* `%%` is `%`, in place. */
 void conf_value_undouble(char *text);
 
-/* Seconds in a unit; 0 for none that there is. */
-int64_t conf_unit_seconds(char unit);
+/* Seconds in the unit of that letter; 0 for none that there is. */
+int64_t conf_unit_seconds(char letter);
 
 /* `minutes` for 'm' and so on. */
-const char *conf_unit_name(char unit);
+const char *conf_unit_name(char letter);
 
 #endif

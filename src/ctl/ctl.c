@@ -104,7 +104,7 @@ enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int 
 	while ((option = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
 		if (option == OPTION_HELP)
 			return print_help(command);
-		else if (option == OPTION_CONFIG)
+		if (option == OPTION_CONFIG)
 			ctl->conf_file = optarg;
 		else if (option >= OPTION_FIRST)
 			args.option[option - OPTION_FIRST] = optarg ? optarg : "";

@@ -24,7 +24,7 @@ static size_t width_of(const char *text)
 void table_init(struct table *t, FILE *out, const char *const *titles, size_t columns)
 {
 	*t = (struct table){.out = out, .titles = titles, .columns = columns};
-	for (size_t i = 0; titles && i < columns; i++)
+	for (size_t i = 0; titles && i < t->columns; i++)
 		t->width[i] = width_of(titles[i]);
 }
 
@@ -53,7 +53,7 @@ static void print_held(struct table *t)
 
 void table_row(struct table *t, const char *const *cells)
 {
-	const char *clean[TABLE_COLUMNS_MOST];
+	const char *clean[TABLE_COLUMNS_MOST] = {NULL};
 
 	for (size_t i = 0; i < t->columns; i++)
 		clean[i] = table_text(&t->arena, cells[i]);

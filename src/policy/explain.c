@@ -52,13 +52,14 @@ static const char *explain_checks(struct arena *arena, const struct decision *d)
 	return text;
 }
 
-const char *explain_reason(struct arena *arena, const struct conf *conf, const struct decision *d)
+const char *explain_reason(struct arena *arena, const struct conf *conf,
+			   const struct decision *decision)
 {
-	const struct verdict *v = &d->verdict;
+	const struct verdict *v = &decision->verdict;
 
 	switch (v->reason) {
 	case VERDICT_BY_WHITELIST:
-		return explain_whitelist(arena, conf, d);
+		return explain_whitelist(arena, conf, decision);
 	case VERDICT_BY_CACHE:
 		return arena_printf(arena, "client was %s within the last %lld s",
 				    v->action == VERDICT_DEFER ? "deferred" : "let through",
@@ -71,11 +72,11 @@ const char *explain_reason(struct arena *arena, const struct conf *conf, const s
 		return arena_printf(arena, "greylisted, back too early, %lld s still to wait",
 				    seconds(v->left_us));
 	case VERDICT_BY_DNSWL:
-		return arena_printf(arena, "DNS whitelist: %s", d->dnswl.why);
+		return arena_printf(arena, "DNS whitelist: %s", decision->dnswl.why);
 	case VERDICT_BY_DNSBL:
-		return arena_printf(arena, "DNS blacklist: %s", d->dnsbl.why);
+		return arena_printf(arena, "DNS blacklist: %s", decision->dnsbl.why);
 	case VERDICT_BY_CHECKS:
-		return arena_printf(arena, "suspicious: %s", explain_checks(arena, d));
+		return arena_printf(arena, "suspicious: %s", explain_checks(arena, decision));
 	case VERDICT_UNSUSPECTED:
 		break;
 	}

@@ -93,14 +93,14 @@ struct upgrade {
  * once. */
 static void sql_utc(sqlite3_context *context, int argc, sqlite3_value **argv)
 {
-	struct upgrade *upgrade = sqlite3_user_data(context);
+	struct upgrade *state = sqlite3_user_data(context);
 	const char *text = (const char *)sqlite3_value_text(argv[0]);
 	char out[SQLITE_TIME_SIZE];
-	int64_t us = upgrade->now_us;
+	int64_t us = state->now_us;
 
 	(void)argc;
 	if (text && sqlite_time_parse_local(text, &us))
-		upgrade->converted++;
+		state->converted++;
 	sqlite_time_format(us, out);
 	sqlite3_result_text(context, out, -1, SQLITE_TRANSIENT);
 }
@@ -204,12 +204,12 @@ static int take_over(struct store *store, const struct table *table,
 
 static int make_tables(struct store *store, struct store_schema_report *report)
 {
-	struct upgrade upgrade = {.now_us = sqlite_time_now()};
+	struct upgrade state = {.now_us = sqlite_time_now()};
 	int flags = SQLITE_UTF8 | SQLITE_DIRECTONLY;
 	bool has = false;
 	int rc;
 
-	rc = sqlite3_create_function(store->db, "bley_utc", 1, flags, &upgrade, sql_utc, NULL,
+	rc = sqlite3_create_function(store->db, "bley_utc", 1, flags, &state, sql_utc, NULL,
 				     NULL);
 	if (!rc)
 		rc = sqlite3_create_function(store->db, "bley_ip", 1, flags, NULL, sql_ip, NULL,
@@ -223,7 +223,7 @@ static int make_tables(struct store *store, struct store_schema_report *report)
 	if (!rc)
 		rc = lite_exec(store, OTHER_TABLES);
 	report->created = !report->taken_over;
-	report->converted = upgrade.converted;
+	report->converted = state.converted;
 	sqlite3_create_function(store->db, "bley_utc", 1, flags, NULL, NULL, NULL, NULL);
 	return rc;
 }
@@ -262,7 +262,7 @@ static enum store_result leave_alone(struct store *store)
 static enum store_result upgrade(struct store *store, struct store_schema_report *report)
 {
 	enum store_result result;
-	int64_t version;
+	int64_t version = 0;
 	int rc = lite_exec(store, BEGIN_UPGRADE);
 
 	if (!rc)

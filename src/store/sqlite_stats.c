@@ -71,7 +71,6 @@ enum store_result lite_stats(struct store *store, const struct store_stat_query 
 {
 	enum store_result result = lite_ready(store);
 	sqlite3_stmt *stmt;
-	int rc = SQLITE_OK;
 
 	/* for sorting: with the handlers' cache it would all go through temporary files */
 	if (result == STORE_OK)
@@ -79,7 +78,7 @@ enum store_result lite_stats(struct store *store, const struct store_stat_query 
 
 	for (int kind = STORE_STAT_DECISIONS; result == STORE_OK && kind <= STORE_STAT_CLIENT;
 	     kind++) {
-		rc = sqlite3_prepare_v2(store->db, queries[kind], -1, &stmt, NULL);
+		int rc = sqlite3_prepare_v2(store->db, queries[kind], -1, &stmt, NULL);
 		if (!rc) {
 			bind_query(stmt, query);
 			while (sqlite3_step(stmt) == SQLITE_ROW)

@@ -34,13 +34,13 @@ static inline struct store_config probe_config(void)
 static inline const struct store_driver *probe_driver(const struct store_config *config)
 {
 	char error[1024];
-	const struct store_driver *driver = store_driver(config->type, error, sizeof(error));
+	const struct store_driver *found = store_driver(config->type, error, sizeof(error));
 
-	if (!driver) {
+	if (!found) {
 		printf("no driver: %s\n", error);
 		exit(1);
 	}
-	return driver;
+	return found;
 }
 
 #endif
