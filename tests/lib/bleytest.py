@@ -272,6 +272,7 @@ class Handler(Conversation):
     """`bley -c CONF` on a socketpair as its standard input and output.
 
     stderr: "file" (its text comes from errors()), "socket" (as inetd does it), or anything Popen takes.
+    VALGRIND in the environment, a command with its options, runs it (as in tests/run).
     """
 
     def __init__(self, conf, args=(), stderr="file", env=None, wrapper=(), bley=None, **popen):
@@ -280,7 +281,8 @@ class Handler(Conversation):
         self._stderr = tempfile.TemporaryFile() if stderr == "file" else None
         try:
             self.process = subprocess.Popen(
-                [*wrapper, bley or program("bley"), *ALLOW_ROOT, *(["-c", conf] if conf else []), *args],
+                [*os.environ.get("VALGRIND", "").split(), *wrapper, bley or program("bley"), *ALLOW_ROOT,
+                 *(["-c", conf] if conf else []), *args],
                 stdin=theirs, stdout=theirs, env=env,
                 stderr=self._stderr if stderr == "file" else theirs if stderr == "socket" else stderr,
                 **popen,
