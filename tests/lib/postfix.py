@@ -169,7 +169,8 @@ class Postfix:
             self.process = subprocess.Popen([self.program, "-c", self.path("etc"), "start-fg"], stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log)
         self.test.addCleanup(self.stop)
-        self.test.wait_for_port(self.port, process=self.process)
+        for port in re.findall(r"(?m)^\S+:(\d+) inet ", MASTER_CF.format(**self.values) + self.services):
+            self.test.wait_for_port(int(port), process=self.process)
 
     def make_folders(self):
         for name in ("etc", "data", "inbox"):
