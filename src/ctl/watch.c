@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,8 +15,15 @@
 #define LOOK_EVERY_MS 1000
 #define SHOWN 64 /* decisions on a screen at most */
 #define ACTIONS 8
-#define ROWS_AROUND 5 /* lines of a screen that are no decisions */
-#define CLEAR "\033[H\033[2J"
+#define ROWS_AROUND 3 /* lines of a screen that are no decisions */
+
+/* What every terminal knows (ECMA-48, DEC). Lines that are too long are cut by the terminal, which
+ * knows how wide characters are. */
+#define HOME "\033[H"
+#define LINE_END "\033[K\n"
+#define SCREEN_END "\033[J"
+#define NO_WRAP "\033[?7l\033[2J"
+#define WRAP "\033[?7h"
 
 /* What is seen so far. */
 struct watch {
@@ -66,21 +74,66 @@ static void draw(const struct watch *w)
 	struct winsize size;
 	int rows, first;
 
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_row || !size.ws_col)
-		size = (struct winsize){.ws_row = 24, .ws_col = 80};
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_row)
+		size.ws_row = 24;
 	rows = size.ws_row > ROWS_AROUND ? size.ws_row - ROWS_AROUND : 1;
 	first = rows < SHOWN ? SHOWN - rows : 0;
-	fputs(CLEAR "decisions a minute:", stdout);
+	fputs(HOME "decisions a minute (q ends):", stdout);
 	for (int i = 0; i < ACTIONS && *w->actions[i].name; i++)
 		printf("  %s %.1f", w->actions[i].name,
 		       minutes > 0 ? (double)w->actions[i].count / minutes : 0.0);
-	puts("  (q ends)\n");
+	fputs(LINE_END LINE_END, stdout);
 	for (int i = first; i < SHOWN; i++) {
 		const char *line = w->lines[(w->next + (size_t)i) % SHOWN];
 
 		if (line)
-			printf("%.*s\n", (int)size.ws_col, line);
+			printf("%s" LINE_END, line);
 	}
+	fputs(SCREEN_END, stdout);
+}
+
+static struct termios saved; /* how the terminal was; signals may come at any time */
+
+static void screen_end(void)
+{
+	fputs(WRAP, stdout);
+	fflush(stdout);
+	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+}
+
+/* Only what a signal handler may call. What is awaited may take long: the signal ends it. */
+static void end_by_signal(int number)
+{
+	if (write(STDOUT_FILENO, WRAP "\n", sizeof(WRAP "\n") - 1) >= 0)
+		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	raise(number);
+}
+
+/* Ends waiting for a key. */
+static void note_resize(int number)
+{
+	(void)number;
+}
+
+/* Keys one by one and unseen; whatever ends bleyctl, the terminal is as before. */
+static bool screen_begin(void)
+{
+	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+	struct sigaction end = {.sa_handler = end_by_signal,
+				.sa_flags = (int)SA_RESETHAND | SA_NODEFER};
+	struct sigaction resize = {.sa_handler = note_resize};
+	struct termios keys;
+
+	if (!isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &saved))
+		return false;
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		sigaction(ends[i], &end, NULL);
+	sigaction(SIGWINCH, &resize, NULL);
+	keys = saved;
+	keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	tcsetattr(STDIN_FILENO, TCSANOW, &keys);
+	fputs(NO_WRAP, stdout);
+	return true;
 }
 
 /* Waits until it is time to look again. False: `q` was typed. */
@@ -114,7 +167,6 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 {
 	int64_t now_us = table_now();
 	struct watch w = {.began_us = now_us, .last_us = now_us - LAG_US};
-	struct termios saved, raw;
 	enum store_result result;
 	struct store *store;
 	const struct store_driver *driver = ctl_store_as_it_is(ctl, &store, &result);
@@ -122,15 +174,10 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 	(void)args;
 	if (!driver)
 		return CTL_WRONG;
-	w.screen = isatty(STDOUT_FILENO) && !tcgetattr(STDIN_FILENO, &saved);
-	if (w.screen) {
-		raw = saved;
-		raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
-		tcsetattr(STDIN_FILENO, TCSANOW, &raw);
-	}
+	w.screen = screen_begin();
 	result = look(driver, store, &w);
 	if (w.screen)
-		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+		screen_end();
 	for (int i = 0; i < SHOWN; i++)
 		arena_release(&w.arenas[i]);
 	return ctl_finish(driver, store, result);

@@ -111,20 +111,6 @@ class Commands(Base):
         self.assertEqual(bley.ask_suspicious(), "DUNNO")
         self.assertEqual(self.rows("SELECT status, sender FROM bley_status"), [(0, "spammer@example.net")])
 
-    def test_watch(self):
-        self.good("init")
-        watch = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "watch"], log="watched")
-        bley = self.handler()
-        senders = iter(range(1000000))
-
-        def seen():
-            bley.ask_suspicious(sender=f"s{next(senders)}@example.com")
-            with open(self.path("watched"), encoding="utf-8") as stream:
-                return stream.read()
-        text = self.wait_until(seen, "a decision")
-        self.assertRegex(text, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  DEFER_IF_PERMIT  203.0.113.7  s\d+@example.com -> recipient@")
-        self.assertIsNone(watch.poll())
-
     def test_hostile(self):
         """What others have put into the database reaches no terminal, and JSON as it is."""
         self.fill([("192.0.2.1", 0, 10, sender, "r@example.org", 0) for sender in HOSTILE])
