@@ -112,6 +112,8 @@ static const char *advice_of(unsigned code)
 	case ER_DISK_FULL:
 	case ER_ERROR_ON_WRITE:
 		return ": see whether the server's disk has room";
+	case CR_SSL_CONNECTION_ERROR:
+		return ": check dbtls, and the server's certificate and where its issuer's lies";
 	case ER_LOCK_WAIT_TIMEOUT:
 		return ": locked by another connection for longer than db_timeout";
 	default:
@@ -130,30 +132,55 @@ enum store_result my_failed(struct store *store, unsigned code, const char *mess
 	return is_soft(code) ? STORE_RETRY : STORE_BROKEN;
 }
 
-static void set_tls(MYSQL *conn, const char *tls)
+/* dbtls, from what protects least. */
+enum tls { TLS_OFF, TLS_PREFER, TLS_REQUIRE, TLS_VERIFY };
+
+static enum tls tls_of(const struct store *store)
 {
-	bool off = !strcmp(tls, "off"), verify = !strcmp(tls, "verify");
-	bool require = verify || !strcmp(tls, "require");
+	static const char *const names[] = {
+	    [TLS_OFF] = "off", [TLS_REQUIRE] = "require", [TLS_VERIFY] = "verify"};
+
+	for (int i = TLS_VERIFY; i >= TLS_OFF; i--)
+		if (names[i] && !strcmp(store->config.tls, names[i]))
+			return (enum tls)i;
+	return TLS_PREFER;
+}
+
+/*
+ * Options that belong to dbtls, set before the option files are read and once more behind that: a
+ * file may ask for more than dbtls does, but not for less.
+ */
+static void set_tls(MYSQL *conn, enum tls tls, bool again)
+{
 #ifdef MARIADB_PACKAGE_VERSION
-	my_flag enforce = require, check = verify;
+	my_flag use = tls > TLS_OFF, check = tls == TLS_VERIFY;
 
 	/* without a word newer libraries want TLS, and a certificate that can be verified */
-	if (off) {
-		mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &enforce);
+	if (use || !again)
+		mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &use);
+	if (check || !again)
 		mysql_options(conn, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &check);
-		return;
-	}
-	mysql_ssl_set(conn, NULL, NULL, NULL, NULL, NULL);
-	mysql_options(conn, MYSQL_OPT_SSL_ENFORCE, &enforce);
-	mysql_options(conn, MYSQL_OPT_SSL_VERIFY_SERVER_CERT, &check);
 #else
-	unsigned mode = off	  ? SSL_MODE_DISABLED
-			: verify  ? SSL_MODE_VERIFY_IDENTITY
-			: require ? SSL_MODE_REQUIRED
-				  : SSL_MODE_PREFERRED;
+	static const unsigned modes[] = {[TLS_OFF] = SSL_MODE_DISABLED,
+					 [TLS_PREFER] = SSL_MODE_PREFERRED,
+					 [TLS_REQUIRE] = SSL_MODE_REQUIRED,
+					 [TLS_VERIFY] = SSL_MODE_VERIFY_IDENTITY};
+	unsigned mode = modes[tls], file = SSL_MODE_DISABLED;
 
+	if (again && !mysql_get_option(conn, MYSQL_OPT_SSL_MODE, &file) && file > mode)
+		mode = file;
 	mysql_options(conn, MYSQL_OPT_SSL_MODE, &mode);
 #endif
+}
+
+/* The libraries read option files when they connect, and what stands there is then stronger than
+ * what they have been told before. So they try to connect to nowhere first, whether by TCP or by a
+ * socket, and are told once more. */
+static void read_option_files(MYSQL *conn)
+{
+	mysql_options(conn, MYSQL_READ_DEFAULT_GROUP, "bley");
+	mysql_real_connect(conn, "255.255.255.255", NULL, NULL, NULL, 1, "/dev/null/nowhere",
+			   CLIENT_REMEMBER_OPTIONS);
 }
 
 /* The library counts whole seconds; MySQL's tries a read three times. */
@@ -205,11 +232,8 @@ static bool real_connect(struct store *store)
  * itself. */
 static bool is_encrypted(const struct store *store)
 {
-	const struct store_config *c = &store->config;
-	bool wanted = !strcmp(c->tls, "require") || !strcmp(c->tls, "verify");
-
-	return !wanted || c->host[0] == '/' || !strcmp(c->host, "localhost") ||
-	       mysql_get_ssl_cipher(store->conn);
+	return tls_of(store) < TLS_REQUIRE || mysql_get_ssl_cipher(store->conn) ||
+	       !strstr(mysql_get_host_info(store->conn), "TCP");
 }
 
 /* MariaDB before 11.1 knows the isolation level by its old name only. */
@@ -235,10 +259,11 @@ enum store_result my_connect(struct store *store)
 	store->conn = mysql_init(NULL);
 	if (!store->conn)
 		mem_exhausted();
-	set_tls(store->conn, store->config.tls);
+	set_tls(store->conn, tls_of(store), false);
+	read_option_files(store->conn);
+	set_tls(store->conn, tls_of(store), true);
 	set_timeouts(store->conn, store);
 	mysql_options(store->conn, MYSQL_SET_CHARSET_NAME, "utf8mb4");
-	mysql_options(store->conn, MYSQL_READ_DEFAULT_GROUP, "bley");
 	mysql_options4(store->conn, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "bley");
 	if (real_connect(store) && !is_encrypted(store))
 		rc = my_failed(store, CR_SSL_CONNECTION_ERROR, "the server offers no TLS (dbtls)");

@@ -14,6 +14,7 @@
 #define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
 #define RETRY_PAUSE_NS 2000000
 #define SOCKET_FILE "/.s.PGSQL."
+#define PAIRS_MOST 12
 #define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
 int64_t pg_clock_us(void)
@@ -152,15 +153,36 @@ static void no_notice(void *arg, const char *message)
 	(void)message;
 }
 
+/* The library's names, from what protects least. */
+static const char *const sslmodes[] = {"disable", "allow",     "prefer",
+				       "require", "verify-ca", "verify-full"};
+
+static size_t strictness(const char *sslmode)
+{
+	for (size_t i = 0; i < sizeof(sslmodes) / sizeof(sslmodes[0]); i++)
+		if (sslmode && !strcmp(sslmode, sslmodes[i]))
+			return i;
+	return 0;
+}
+
+/* What dbtls says, or what the environment or its service does where that asks for more. */
 static const char *sslmode_of(const char *tls)
 {
 	static const char *const modes[][2] = {
 	    {"off", "disable"}, {"require", "require"}, {"verify", "verify-full"}};
+	PQconninfoOption *defaults = PQconndefaults();
+	const char *mode = "prefer";
+	size_t theirs = 0;
 
 	for (size_t i = 0; i < sizeof(modes) / sizeof(modes[0]); i++)
 		if (!strcmp(tls, modes[i][0]))
-			return modes[i][1];
-	return "prefer";
+			mode = modes[i][1];
+	for (const PQconninfoOption *o = defaults; o && o->keyword; o++)
+		if (!strcmp(o->keyword, "sslmode"))
+			theirs = strictness(o->val);
+	PQconninfoFree(defaults);
+	/* theirs is never less than `prefer` where they say nothing */
+	return theirs > strictness(mode) && strcmp(tls, "off") != 0 ? sslmodes[theirs] : mode;
 }
 
 /* The library's keywords and values; what the settings leave empty is left to its environment, its
@@ -168,7 +190,8 @@ static const char *sslmode_of(const char *tls)
  * taken from it. */
 static PGconn *start(const struct store_config *config, const char *name, bool one_of_several)
 {
-	const char *names[12], *values[12], *file = strstr(name, SOCKET_FILE);
+	const char *names[PAIRS_MOST], *values[PAIRS_MOST], *file = strstr(name, SOCKET_FILE);
+	const char *sslmode = sslmode_of(config->tls);
 	char port[12] = "", *host = mem_strdup(name);
 	PGconn *conn;
 	size_t n = 0;
@@ -185,7 +208,9 @@ static PGconn *start(const struct store_config *config, const char *name, bool o
 	    {"user", config->user},
 	    {"password", config->password},
 	    {"dbname", config->name},
-	    {"sslmode", sslmode_of(config->tls)},
+	    {"sslmode", sslmode},
+	    /* which would be taken instead of TLS, with no regard to sslmode */
+	    {"gssencmode", strictness(sslmode) > strictness("prefer") ? "disable" : ""},
 	    {"application_name", "bley"},
 	    {"client_encoding", "UTF8"},
 	    /* of several hosts the one that is no standby */
@@ -211,9 +236,9 @@ static const char *state_of(const char *message)
 	    {"no pg_hba.conf entry", "28000"},
 	    {"no password supplied", "28000"},
 	    {"role \"", "28000"},
-	    {"does not exist", "3D000"},
-	    {"does not support SSL", NO_TLS},
 	    {"certificate", NO_TLS},
+	    {"does not support SSL", NO_TLS},
+	    {"does not exist", "3D000"},
 	};
 
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
