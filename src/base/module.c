@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
+#include "base/trust.h"
+
 #include "config.h"
 
 #define MODULE_MOST 16 /* more than there are */
@@ -30,9 +33,20 @@ static const char *module_package(const char *name)
 }
 
 /* Whether only root or this user could have put it there. */
-static bool is_trusted(const struct stat *st)
+static bool is_trusted(const char *path, const struct stat *st, char *error, size_t size)
 {
-	return (st->st_uid == 0 || st->st_uid == geteuid()) && !(st->st_mode & (S_IWGRP | S_IWOTH));
+	struct arena arena = ARENA_INIT;
+	const char *doubt = NULL;
+
+	if ((st->st_uid != 0 && st->st_uid != geteuid()) || (st->st_mode & (S_IWGRP | S_IWOTH)))
+		doubt = "it must belong to root or this user, and nobody else may write it (chown "
+			"root, chmod go-w)";
+	else
+		doubt = trust_doubt(&arena, path, st);
+	if (doubt)
+		snprintf(error, size, "%s is not loaded: %s", path, doubt);
+	arena_release(&arena);
+	return !doubt;
 }
 
 /* The folder `modules` beside the program, for a build that is not installed. False where there is
@@ -66,13 +80,7 @@ static bool check_path(const char *path, const char *name, char *error, size_t s
 			snprintf(error, size, "%s: %s", path, strerror(errno));
 		return false;
 	}
-	if (is_trusted(&st))
-		return true;
-	snprintf(error, size,
-		 "%s is not loaded: it must belong to root or this user, and nobody else may write "
-		 "it (chown root, chmod go-w)",
-		 path);
-	return false;
+	return is_trusted(path, &st, error, size);
 }
 
 static const struct module *open_module(const char *path, const char *name, char *error,

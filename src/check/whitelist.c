@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/arena.h"
@@ -15,6 +16,7 @@
 #include "base/mem.h"
 #include "base/regex.h"
 #include "base/text.h"
+#include "base/trust.h"
 
 #define FILE_MOST ((size_t)16 * 1024 * 1024)
 #define READ_STEP ((size_t)16384)
@@ -429,19 +431,33 @@ static bool read_whole(int fd, char **buffer, size_t *len)
 	return n >= 0;
 }
 
+/* Reads all of it into the buffer. Returns NULL, or what is wrong. */
+static const char *read_trusted(struct whitelist *list, int fd, size_t *len)
+{
+	const char *doubt = NULL;
+	struct stat st;
+
+	if (fd >= 0 && !fstat(fd, &st))
+		doubt = trust_doubt(&list->arena, list->file, &st);
+	if (doubt)
+		return arena_printf(&list->arena, "is not used: %s", doubt);
+	if (fd >= 0 && read_whole(fd, &list->buffer, len))
+		return NULL;
+	return arena_printf(&list->arena, "cannot be read (%s)", strerror(errno));
+}
+
 static void read_file(struct whitelist *list)
 {
 	/* Not blocking: a fifo put there by mistake is an empty file. */
 	int fd = open(list->file, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	size_t len = 0;
-	bool good = fd >= 0 && read_whole(fd, &list->buffer, &len);
+	const char *wrong = read_trusted(list, fd, &len);
 	const char *without = list->kind == WHITELIST_RECIPIENTS ? "only postmaster@ is whitelisted"
 								 : "no client is whitelisted";
 
-	if (!good) {
+	if (wrong) {
 		list->complain(list->context, list->file, 0,
-			       arena_printf(&list->arena, "cannot be read (%s); %s",
-					    strerror(errno), without));
+			       arena_printf(&list->arena, "%s; %s", wrong, without));
 		if (list->kind == WHITELIST_RECIPIENTS)
 			read_line(list, arena_strdup(&list->arena, "postmaster@"),
 				  strlen("postmaster@"), 0);

@@ -9,6 +9,7 @@
 
 #include "base/strbuf.h"
 #include "base/text.h"
+#include "base/trust.h"
 #include "conf/conf_value.h"
 
 #include "config.h"
@@ -425,8 +426,20 @@ static ssize_t read_bytes(int fd, char *buf, size_t size)
 	return (ssize_t)done;
 }
 
+/* Who can change it decides where bley writes and whose mail waits. The administrator may look at
+ * anybody's. */
+static const char *check_trust(struct conf *conf, const struct stat *st)
+{
+	if (S_ISREG(st->st_mode) && geteuid() != 0 && st->st_uid != 0 && st->st_uid != geteuid())
+		return arena_printf(&conf->arena,
+				    "it belongs to user id %u, neither root nor who bley runs as: "
+				    "chown root %s",
+				    (unsigned)st->st_uid, conf->file);
+	return trust_doubt(&conf->arena, conf->file, st);
+}
+
 /* What is wrong with a file that is to hold settings, or NULL. */
-static const char *check_file(const struct stat *st)
+static const char *check_file(struct conf *conf, const struct stat *st)
 {
 	if (S_ISDIR(st->st_mode))
 		return "it is a directory";
@@ -434,7 +447,7 @@ static const char *check_file(const struct stat *st)
 		return "it is no file";
 	if (st->st_size > FILE_MOST)
 		return "it is larger than 1 MiB, so it cannot be bley's configuration";
-	return NULL;
+	return check_trust(conf, st);
 }
 
 /* Reads the whole file into the arena. Returns NULL, or what is wrong. */
@@ -446,7 +459,7 @@ static const char *read_whole(struct conf *conf, struct stat *st, char **text, s
 
 	if (fd < 0)
 		return strerror(errno);
-	wrong = fstat(fd, st) ? strerror(errno) : check_file(st);
+	wrong = fstat(fd, st) ? strerror(errno) : check_file(conf, st);
 	if (!wrong) {
 		*text = arena_alloc(&conf->arena, (size_t)st->st_size + 1);
 		*len = read_bytes(fd, *text, (size_t)st->st_size);
