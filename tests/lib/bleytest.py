@@ -102,6 +102,12 @@ def in_threads(function, arguments):
         raise wrong[0]
 
 
+def instrumented():
+    """Sanitizers and coverage need some of what is taken away (see configure), and memory of their own."""
+    with open(os.path.join(BUILD, "config.h"), encoding="utf-8") as stream:
+        return "define BLEY_INSTRUMENTED 1" in stream.read()
+
+
 def reachable(path):
     """Whether every user may get to it and read it."""
     while path != "/":

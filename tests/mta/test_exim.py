@@ -104,6 +104,10 @@ class Shipped(EximCase):
             self.assertEqual(smtp.noop()[0], 250)
         self.assertIn(f"F=<alice@example.net> temporarily rejected RCPT <{BOB}>: bley: defer_if_permit greylisted", self.exim.log())
 
+    def test_a_code_of_ones_own(self):
+        self.begin(reject_msg="4.2.0 not yet")
+        self.assertEqual(self.rcpt(BOB), [(451, b"4.2.0 not yet")])
+
     def test_a_client_without_suspicion(self):
         """DUNNO: no header, no delay."""
         self.begin()
@@ -168,16 +172,6 @@ class Shipped(EximCase):
         self.assert_taken(self.rcpt(recipient, sender=sender, options=["SMTPUTF8"])[0])
         self.assertEqual(self.headers(self.wait_for_messages(1)), [1])
 
-    def test_its_testing_session(self):
-        """exim -bh: what would happen to a client of any address."""
-        self.begin()
-        dialogue = f"EHLO friend\r\nMAIL FROM:<alice@example.net>\r\nRCPT TO:<{BOB}>\r\nQUIT\r\n"
-        done = self.exim.run("-bh", "2001:db8::7", input=dialogue, stdin=None)
-        self.assertIn(f"451 {DEFER_TEXT.decode()}\r\n", done.stdout.replace("\n", "\r\n").replace("\r\r", "\r"), done.stderr)
-        self.assertEqual(self.rows("SELECT ip FROM bley_status"), [("2001:0db8:0000:0000:0000:0000:0000:0007",)])
-
-
-class EximLight(Shipped, bleytest.TestCase):
     def test_fifty_sessions_at_once(self):
         self.begin()
 
@@ -189,6 +183,16 @@ class EximLight(Shipped, bleytest.TestCase):
         bleytest.in_threads(talk, [(number,) for number in range(50)])
         self.assertEqual(self.rows("SELECT count(*) FROM bley_status"), [(50,)])
 
+    def test_its_testing_session(self):
+        """exim -bh: what would happen to a client of any address."""
+        self.begin()
+        dialogue = f"EHLO friend\r\nMAIL FROM:<alice@example.net>\r\nRCPT TO:<{BOB}>\r\nQUIT\r\n"
+        done = self.exim.run("-bh", "2001:db8::7", input=dialogue, stdin=None)
+        self.assertIn(f"451 {DEFER_TEXT.decode()}\r\n", done.stdout.replace("\n", "\r\n").replace("\r\r", "\r"), done.stderr)
+        self.assertEqual(self.rows("SELECT ip FROM bley_status"), [("2001:0db8:0000:0000:0000:0000:0000:0007",)])
+
+
+class EximLight(Shipped, bleytest.TestCase):
     def test_bley_is_away(self):
         self.begin()
         for socket in (f"inet:127.0.0.1:{bleytest.free_port()}", self.path("nothing")):

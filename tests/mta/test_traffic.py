@@ -187,7 +187,8 @@ class Load(Traffic):
         self.assertEqual({recipient for recipient, numbers in found.items() if numbers != [1]}, set())
         self.assert_database()
         self.assertGreaterEqual(len(self.grown), CONNECTIONS // 2)
-        self.assertLessEqual(max(self.grown), GROWTH_KIB, self.grown)
+        if not bleytest.instrumented():
+            self.assertLessEqual(max(self.grown), GROWTH_KIB, self.grown)
         self.assertFalse([line for line in self.log_lines() if "error: " in line or "warning: " in line])
         self.assertFalse([line for line in self.postfix.log() if "policy" in line or "problem" in line])
         self.assert_nobody_left()

@@ -30,12 +30,6 @@ REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAFNOSUPPORT}
 PORTS_ABI = 4
 
 
-def instrumented():
-    """Sanitizers and coverage need some of what is taken away, see configure."""
-    with open(os.path.join(bleytest.BUILD, "config.h"), encoding="utf-8") as stream:
-        return "define BLEY_INSTRUMENTED 1" in stream.read()
-
-
 class SandboxCase(bleytest.TestCase):
     def setUp(self):
         super().setUp()
@@ -60,7 +54,7 @@ class SandboxCase(bleytest.TestCase):
 class Probe(SandboxCase):
     def setUp(self):
         super().setUp()
-        if instrumented():
+        if bleytest.instrumented():
             self.skipTest("this build is instrumented")
         self.preload = self.path("probe.so")
         shutil.copy(bleytest.program("tests/supervise/probe_preload.so"), self.preload)
