@@ -1,69 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include "ctl/import.h"
+
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#include "base/mem.h"
-#include "ctl/ctl.h"
-#include "ctl/dump.h"
+#include "base/arena.h"
 #include "ctl/select.h"
 
-/*
- * postgrey (1.37) keeps two files. postgrey.db has `net/sender/recipient` in lower case, with the
- * first and the last attempt's time; net is the client's network (/24 or /64) without its prefix
- * or, with --lookup-by-host, the client as `192.0.2.1/32`. postgrey_clients.db has the very address
- * of each client that has waited once. bley remembers clients, so a network's triplet is imported
- * for each client in it that is known to have waited.
- */
-
-enum { DELAY, DRY_RUN };
-enum { SOURCE, DIRECTORY, ARGUMENTS };
-enum { DEFAULT_DELAY_S = 300, NET_BITS = 24, NET_BITS_IPV6 = 64, SHA1_DIGITS = 40 };
+enum { DELAY, DRY_RUN, QUERY, WHITELIST };
+enum { SOURCE, FROM, ARGUMENTS };
+enum { DEFAULT_DELAY_S = 300 };
 
 static const struct ctl_option options[] = {
-    {"delay", "SECONDS", "postgrey's --delay (default: 300)"},
-    {"dry-run", NULL, "count only, import nothing"},
+    [DELAY] = {"delay", "SECONDS", "postgrey's --delay (default: 300)"},
+    [DRY_RUN] = {"dry-run", NULL, "count only, import nothing"},
+    [QUERY] = {"query", NULL, "print the SQL whose rows sqlgrey and gld are imported from"},
+    [WHITELIST] = {"whitelist", "FILE", "write clients without recipients to this whitelist"},
     {NULL, NULL, NULL},
 };
-
-struct import {
-	const struct store_driver *driver;
-	struct store *store;
-	bool dry_run;
-	int64_t delay_s;
-	struct ipaddr *client; /* that have waited */
-	size_t clients, room;
-	int64_t imported, known;			   /* bley's triplets */
-	int64_t waiting, unknown_client, abbreviated, bad; /* postgrey's that are left out */
-};
-
-static bool is_hash(const char *key)
-{
-	return strlen(key) == SHA1_DIGITS && strspn(key, "0123456789abcdef") == SHA1_DIGITS;
-}
-
-static bool complain_of_hash(void)
-{
-	ctl_complain("import: postgrey ran with --privacy: its database has hashes only, which "
-		     "cannot be turned back");
-	return false;
-}
-
-static bool take_client(struct import *import, const struct dump *dump)
-{
-	struct ipaddr ip;
-
-	if (is_hash(dump->key))
-		return complain_of_hash();
-	if (!ipaddr_parse(dump->key, &ip))
-		return true;
-	if (import->clients == import->room)
-		import->client = mem_grow(import->client, &import->room, sizeof(*import->client));
-	import->client[import->clients++] = ip;
-	return true;
-}
 
 static enum store_result import_tuple(struct import *import, const struct store_tuple *tuple)
 {
@@ -86,8 +41,8 @@ static enum store_result import_tuple(struct import *import, const struct store_
 	return result;
 }
 
-static enum store_result import_client(struct import *import, const struct ipaddr *client,
-				       char *sender, char *recipient)
+enum store_result import_triplet(struct import *import, const struct ipaddr *client, char *sender,
+				 char *recipient)
 {
 	static char null_sender[] = "<>";
 	struct arena arena = ARENA_INIT;
@@ -103,186 +58,84 @@ static enum store_result import_client(struct import *import, const struct ipadd
 	return result;
 }
 
-static enum store_result import_net(struct import *import, const struct ipaddr *net, char *sender,
-				    char *recipient)
+static void print_left_out(const struct import *import)
 {
-	unsigned bits = net->family == AF_INET ? NET_BITS : NET_BITS_IPV6;
-	enum store_result result = STORE_OK;
-	bool found = false;
-
-	for (size_t i = 0; i < import->clients && result == STORE_OK; i++) {
-		struct ipaddr masked = import->client[i];
-
-		ipaddr_mask(&masked, bits);
-		if (!ipaddr_equal(&masked, net))
-			continue;
-		found = true;
-		result = import_client(import, &import->client[i], sender, recipient);
-	}
-	if (!found)
-		import->unknown_client++;
-	return result;
-}
-
-/* Whether the client is one host; *rest begins behind the prefix then. */
-static bool skip_prefix(const struct ipaddr *client, char **rest)
-{
-	const char *prefix = client->family == AF_INET ? "32/" : "128/";
-	size_t len = strlen(prefix);
-
-	if (strncmp(*rest, prefix, len) != 0)
-		return false;
-	*rest += len;
-	return true;
-}
-
-/* Local parts may have slashes, domains have none. */
-static char *split_addresses(char *sender)
-{
-	char *at = strchr(sender, '@'), *slash = strchr(sender, '/');
-
-	if (at && *sender != '/' && strchr(at + 1, '@'))
-		slash = strchr(at, '/');
-	if (!slash)
-		return NULL;
-	*slash = '\0';
-	return slash + 1;
-}
-
-/* As postgrey itself tells who has waited. */
-static bool has_waited(const struct import *import, const char *value, bool *bad)
-{
-	int64_t first, last;
-
-	*bad = sscanf(value, "%" SCNd64 ",%" SCNd64, &first, &last) != 2 || first < 0 || last < 0;
-	return !*bad && last - first >= import->delay_s;
-}
-
-static enum store_result import_record(struct import *import, const struct dump *dump)
-{
-	char *sender = strchr(dump->key, '/'), *recipient;
-	struct ipaddr client;
-	bool bad, is_host;
-
-	if (!sender)
-		goto bad;
-	*sender++ = '\0';
-	if (!ipaddr_parse(dump->key, &client))
-		goto bad;
-	is_host = skip_prefix(&client, &sender);
-	recipient = split_addresses(sender);
-	if (!recipient)
-		goto bad;
-	if (!has_waited(import, dump->value, &bad)) {
-		if (bad)
-			goto bad;
-		import->waiting++;
-		return STORE_OK;
-	}
-	/* postgrey writes # for numbers, and bley compares the sender as it is */
-	if (strchr(sender, '#')) {
-		import->abbreviated++;
-		return STORE_OK;
-	}
-	return is_host ? import_client(import, &client, sender, recipient)
-		       : import_net(import, &client, sender, recipient);
-bad:
-	import->bad++;
-	return STORE_OK;
-}
-
-static void print_counts(const struct import *import)
-{
-	printf("%" PRId64 " triplets %s, %" PRId64 " were known already\n", import->imported,
-	       import->dry_run ? "would be imported" : "imported", import->known);
 	printf("left out: %" PRId64 " that have not waited, %" PRId64
 	       " of networks without a known client, %" PRId64
 	       " with an abbreviated sender, %" PRId64 " unreadable\n",
 	       import->waiting, import->unknown_client, import->abbreviated, import->bad);
 }
 
-static bool read_clients(struct import *import, const char *file)
+static void print_counts(const struct import *import)
 {
-	struct dump dump;
-	bool good = true;
-
-	if (!dump_open(&dump, file))
-		return false;
-	while (good && dump_next(&dump))
-		good = take_client(import, &dump);
-	if (dump_close(&dump) || !good)
-		return good;
-	ctl_complain("import: %s cannot be read whole: fewer clients are known", file);
-	return true;
+	printf("%" PRId64 " triplets %s, %" PRId64 " were known already\n", import->imported,
+	       import->dry_run ? "would be imported" : "imported", import->known);
+	if (!import_query(import->source)) {
+		print_left_out(import);
+		return;
+	}
+	printf("%" PRId64 " clients without recipients", import->listed);
+	if (import->whitelist)
+		printf(" %s %s", import->dry_run ? "for" : "are in", import->whitelist);
+	else if (import->listed)
+		printf(" left out: --whitelist FILE would let them pass");
+	printf("\nleft out: %" PRId64 " that have not waited, %" PRId64 " unreadable\n",
+	       import->waiting, import->bad);
 }
 
-static enum ctl_status import_triplets(struct import *import, const char *file)
+static enum ctl_status import_all(struct ctl *ctl, struct import *import, const char *from)
 {
-	enum store_result result = STORE_OK;
-	bool readable = true, whole;
-	struct dump dump;
-
-	if (!dump_open(&dump, file))
-		return CTL_WRONG;
-	while (result == STORE_OK && readable && dump_next(&dump)) {
-		if (is_hash(dump.key))
-			readable = complain_of_hash();
-		else
-			result = import_record(import, &dump);
-	}
-	whole = dump_close(&dump);
-	if (result != STORE_OK) {
-		ctl_complain("import: %s", import->driver->error(import->store));
-		return CTL_WRONG;
-	}
-	if (!readable)
-		return CTL_WRONG;
-	print_counts(import);
-	if (!whole)
-		ctl_complain("import: %s cannot be read to its end", file);
-	return whole ? CTL_OK : CTL_WRONG;
-}
-
-static enum ctl_status import_postgrey(struct ctl *ctl, struct import *import,
-				       const char *directory)
-{
-	enum ctl_status status = CTL_WRONG, finished;
-	struct arena arena = ARENA_INIT;
 	enum store_result result;
+	enum ctl_status status;
 
 	import->driver = import->dry_run ? ctl_store_as_it_is(ctl, &import->store, &result)
 					 : ctl_store(ctl, &import->store);
 	if (!import->driver)
 		return CTL_WRONG;
-	if (read_clients(import, arena_printf(&arena, "%s/postgrey_clients.db", directory)))
-		status = import_triplets(import, arena_printf(&arena, "%s/postgrey.db", directory));
-	finished = ctl_finish(import->driver, import->store, STORE_OK);
-	free(import->client);
-	arena_release(&arena);
-	return status == CTL_OK ? finished : status;
+	status = import_query(import->source) ? import_rows(import, from)
+					      : import_postgrey(import, from);
+	if (status == CTL_OK) {
+		print_counts(import);
+		return ctl_finish(import->driver, import->store, STORE_OK);
+	}
+	import->driver->close(import->store);
+	return status;
+}
+
+static enum ctl_status print_query(const char *query)
+{
+	return puts(query) < 0 || fflush(stdout) ? CTL_WRONG : CTL_OK;
 }
 
 static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 {
-	struct import import = {.dry_run = args->option[DRY_RUN] != NULL,
-				.delay_s = DEFAULT_DELAY_S};
+	const char *source = args->item[SOURCE], *query = import_query(source);
+	struct import import = {.source = source,
+				.dry_run = args->option[DRY_RUN] != NULL,
+				.delay_s = DEFAULT_DELAY_S,
+				.whitelist = args->option[WHITELIST]};
 
-	if (strcmp(args->item[SOURCE], "postgrey") != 0) {
-		ctl_complain("import: '%s' cannot be imported, only postgrey", args->item[SOURCE]);
-		return CTL_USAGE;
-	}
-	if (args->option[DELAY] && !select_number("import", "number of seconds from 0 on",
-						  args->option[DELAY], 0, &import.delay_s))
-		return CTL_USAGE;
-	return import_postgrey(ctl, &import, args->item[DIRECTORY]);
+	if (!query && strcmp(source, "postgrey") != 0)
+		ctl_complain("import: '%s' cannot be imported, only postgrey, sqlgrey and gld",
+			     source);
+	else if (query && args->option[QUERY])
+		return print_query(query);
+	else if (!query && (args->option[QUERY] || import.whitelist))
+		ctl_complain("import: --query and --whitelist are for sqlgrey and gld");
+	else if (!query && args->count < ARGUMENTS)
+		ctl_complain("import: where are postgrey's databases?");
+	else if (!args->option[DELAY] || select_number("import", "number of seconds from 0 on",
+						       args->option[DELAY], 0, &import.delay_s))
+		return import_all(ctl, &import, args->count > FROM ? args->item[FROM] : NULL);
+	return CTL_USAGE;
 }
 
 const struct ctl_command ctl_import = {
     .name = "import",
-    .arguments = "postgrey DIR",
-    .arguments_min = ARGUMENTS,
+    .arguments = "postgrey DIR | sqlgrey [FILE] | gld [FILE]",
+    .arguments_min = FROM,
     .arguments_max = ARGUMENTS,
-    .summary = "take over what postgrey has learned",
+    .summary = "take over what another greylisting service has learned",
     .options = options,
     .run = run,
 };

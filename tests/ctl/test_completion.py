@@ -84,7 +84,7 @@ class Completion(bleytest.TestCase):
                 text = self.help(command)
                 self.assertEqual(complete(command, "--"), sorted(re.findall(r"^  (?:-., )?(--[a-z-]+)", text, re.MULTILINE)))
                 for option in re.findall(r"^  (--[a-z-]+) [A-Z]", text, re.MULTILINE):
-                    if option not in ("--status", "--since"):
+                    if option not in ("--status", "--since", "--whitelist"):
                         self.assertEqual(complete(command, option, ""), [])
 
     def check_some(self, complete):
@@ -93,6 +93,7 @@ class Completion(bleytest.TestCase):
         self.assertEqual(complete("list", "--status", ""), ["clean", "grey", "listed"])
         self.assertEqual(complete("list", "--status", "grey", "--se"), ["--sender"])
         self.assertEqual(complete("stats", "--since", "2"), ["24h"])
+        self.assertEqual(complete("import", "--dry-run", "sq"), ["sqlgrey"])
 
     def test_bash(self):
         self.check_all(self.bash)
