@@ -16,7 +16,7 @@
 struct store {
 	struct store_config config;
 	PGconn *conn;		  /* NULL: not connected */
-	bool patient;		  /* see pg_take_time() */
+	bool patient;		  /* see pg_report_begin() */
 	int64_t deadline_us;	  /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	char sqlstate[6];	  /* of the last failure, or empty */
@@ -35,9 +35,6 @@ int64_t pg_clock_us(void);
 
 /* Gives the operation that begins now its time. */
 void pg_begin(struct store *store);
-
-/* Connects where there is no connection; what follows has STORE_REPORT_MS, each. */
-enum store_result pg_take_time(struct store *store);
 
 enum store_result pg_connect(struct store *store);
 void pg_disconnect(struct store *store);
@@ -59,6 +56,11 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
  */
 enum store_result pg_stream(struct store *store, const struct pg_call *call,
 			    bool (*take)(void *context, const PGresult *row), void *context);
+
+/* What runs in between by pg_stream() has STORE_REPORT_MS for each row. The end passes rc on, or
+ * its own failure. */
+enum store_result pg_report_begin(struct store *store);
+enum store_result pg_report_end(struct store *store, enum store_result rc);
 
 /* The SQLSTATE of the last failure is this one. */
 bool pg_failed_with(const struct store *store, const char *sqlstate);

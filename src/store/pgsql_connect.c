@@ -15,6 +15,7 @@
 #define RETRY_PAUSE_NS 2000000
 #define SOCKET_FILE "/.s.PGSQL."
 #define PAIRS_MOST 12
+#define NUMBER_SIZE 24
 #define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
 int64_t pg_clock_us(void)
@@ -35,20 +36,6 @@ static int timeout_ms(const struct store *store)
 void pg_begin(struct store *store)
 {
 	store->deadline_us = pg_clock_us() + (int64_t)timeout_ms(store) * 1000;
-}
-
-enum store_result pg_take_time(struct store *store)
-{
-	enum store_result rc = STORE_OK;
-
-	if (!store->conn) {
-		store->patient = false;
-		pg_begin(store);
-		rc = pg_connect(store);
-	}
-	store->patient = true;
-	pg_begin(store);
-	return rc;
 }
 
 bool pg_failed_with(const struct store *store, const char *sqlstate)
@@ -479,4 +466,50 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
 		pg_disconnect(store);
 		fresh = true;
 	}
+}
+
+/* A transaction, so that the server's own limit is lifted on the connection that the statements run
+ * on, whatever pooler is in between. */
+enum store_result pg_report_begin(struct store *store)
+{
+	char limit[NUMBER_SIZE];
+	const char *const values[] = {limit};
+	const struct pg_call begin = {.sql = "BEGIN"};
+	const struct pg_call lift = {.sql = "SELECT set_config('statement_timeout', $1, true)",
+				     .count = 1,
+				     .values = values};
+	enum store_result rc;
+	PGresult *result;
+
+	snprintf(limit, sizeof(limit), "%d", STORE_REPORT_MS);
+	pg_begin(store);
+	rc = pg_run(store, &begin, &result);
+	if (rc != STORE_OK)
+		return rc;
+	PQclear(result);
+	rc = pg_run_here(store, &lift, &result);
+	if (rc != STORE_OK) {
+		pg_disconnect(store);
+		return rc;
+	}
+	PQclear(result);
+	store->patient = true;
+	pg_begin(store);
+	return rc;
+}
+
+enum store_result pg_report_end(struct store *store, enum store_result rc)
+{
+	const struct pg_call commit = {.sql = "COMMIT"};
+	PGresult *result;
+
+	store->patient = false;
+	pg_begin(store);
+	if (rc == STORE_OK)
+		rc = pg_run_here(store, &commit, &result);
+	if (rc == STORE_OK)
+		PQclear(result);
+	else
+		pg_disconnect(store);
+	return rc;
 }

@@ -32,7 +32,7 @@ enum store_result pg_graph(struct store *store, const struct store_graph_query *
 	struct taker taker = {.take = take, .context = context};
 	char start[EXPRESSION_SIZE], slot[EXPRESSION_SIZE];
 	struct strbuf sql = STRBUF_INIT;
-	enum store_result result = pg_take_time(store);
+	enum store_result result = pg_report_begin(store);
 
 	if (result != STORE_OK)
 		return result;
@@ -44,5 +44,5 @@ enum store_result pg_graph(struct store *store, const struct store_graph_query *
 	graph_sql(&sql, query, start, slot);
 	result = pg_stream(store, &(const struct pg_call){.sql = sql.buf}, take_row, &taker);
 	strbuf_release(&sql);
-	return result;
+	return pg_report_end(store, result);
 }

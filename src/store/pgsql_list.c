@@ -315,8 +315,10 @@ enum store_result pg_stats(struct store *store, const struct store_stat_query *q
 {
 	const int64_t always_us = INT64_C(100) * 365 * 86400 * 1000000;
 	struct taker taker = {.stat = take, .context = context};
-	enum store_result rc = pg_take_time(store);
+	enum store_result rc = pg_report_begin(store);
 
+	if (rc != STORE_OK)
+		return rc;
 	for (int kind = STORE_STAT_DECISIONS; rc == STORE_OK && kind <= STORE_STAT_CLIENT; kind++) {
 		struct query q = QUERY_INIT;
 
@@ -324,5 +326,5 @@ enum store_result pg_stats(struct store *store, const struct store_stat_query *q
 		add_stat(&q, taker.kind, query, query->since_us ? query->since_us : always_us);
 		rc = stream(store, &q, take_stat, &taker);
 	}
-	return rc;
+	return pg_report_end(store, rc);
 }

@@ -8,6 +8,7 @@ import random
 import re
 import sqlite3
 import struct
+import subprocess
 import time
 import unittest
 import xml.etree.ElementTree
@@ -213,6 +214,26 @@ class OnServer(Sums):
                          for row in values)
         self.server.sql(f"INSERT INTO bley_log VALUES {rows}", self.name)
 
+    def test_slower_than_a_mail_would_wait(self):
+        """A statement that takes longer than db_timeout: it waits for a table that somebody has locked."""
+        self.log([(time.time() - 60, "a@x", "DUNNO", {})])
+        self.conf = self.write_conf(db_timeout=1, **self.database_keys)
+        locker = subprocess.Popen(self.client(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.addCleanup(bleytest.stop, locker)
+        locker.stdin.write(self.LOCK)
+        locker.stdin.flush()
+        self.assertEqual(locker.stdout.readline().strip(), "locked")
+        drawing = self.start([bleytest.program("bleygraph"), "-q", "-c", self.conf, "-d", self.out], log="drawing")
+        self.wait_until(lambda: drawing.poll() is not None or self.server.sql(self.WAITING, self.name).strip() != "0",
+                        "a statement that waits for longer than db_timeout")
+        locker.stdin.close()
+        self.assertEqual(drawing.wait(servers.PATIENCE), 0, self.read("drawing"))
+        self.assertEqual(sorted(os.listdir(self.out)), FILES)
+
+    def read(self, name):
+        with open(self.path(name), encoding="utf-8") as stream:
+            return stream.read()
+
 
 class OnPostgreSQL(OnServer, Drawing):
     @classmethod
@@ -227,7 +248,16 @@ class OnPostgreSQL(OnServer, Drawing):
         self.name = self.server.database()
         # the times in the log are UTC whatever the server's are
         self.server.sql(f"ALTER DATABASE {self.name} SET timezone = 'Europe/Berlin'", "postgres")
-        return {"dbtype": "pgsql", "dbhost": self.server.host, "dbport": self.server.port, "dbname": self.name}
+        self.database_keys = {"dbtype": "pgsql", "dbhost": self.server.host, "dbport": self.server.port, "dbname": self.name}
+        return self.database_keys
+
+    LOCK = "BEGIN; LOCK TABLE bley_log; SELECT 'locked';\n"
+    WAITING = ("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+               " AND clock_timestamp() - query_start > interval '1500 ms'")
+
+    def client(self):
+        return [os.path.join(self.server.bin, "psql"), "-X", "-q", "-A", "-t", "-h", self.server.host, "-p",
+                str(self.server.port), "-U", "postgres", "-d", self.name]
 
 
 class OnMariaDB(OnServer, Drawing):
@@ -240,7 +270,14 @@ class OnMariaDB(OnServer, Drawing):
 
     def engine(self):
         self.name = self.server.database()
-        return {"dbtype": "mysql", "dbhost": self.server.host, "dbname": self.name}
+        self.database_keys = {"dbtype": "mysql", "dbhost": self.server.host, "dbname": self.name}
+        return self.database_keys
+
+    LOCK = "LOCK TABLES bley_log WRITE; SELECT 'locked';\n"
+    WAITING = "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table%' AND time_ms > 1500"
+
+    def client(self):
+        return ["mariadb", "--no-defaults", "-uroot", "-S", self.server.host, "-N", "-B", "-n", self.name]
 
 
 class Graph(Drawing):
