@@ -128,16 +128,16 @@ static int group_of(const struct series *series)
 	return series->first >= STORE_GRAPH_BAD_CACHE;
 }
 
-/* Accepted mail's column and deferred mail's, or the one below the other. */
 static int legend_rows(const struct drawing *d)
 {
-	int rows[2] = {1, d->kind == PICTURE_CH || d->form->columns == 2}; /* with their heads */
+	bool beside = d->form->columns > 1;
+	int rows[2] = {1, beside || d->kind == PICTURE_CH}; /* their heads */
 	size_t count;
 	const struct series *series = picture_series(d->kind, &count);
 
 	for (size_t i = 0; i < count; i++)
 		rows[group_of(&series[i])] += is_shown(d, &series[i]);
-	if (d->form->columns == 1)
+	if (!beside)
 		return rows[0] + rows[1];
 	return rows[0] > rows[1] ? rows[0] : rows[1];
 }
@@ -303,35 +303,36 @@ static void add_heads(const struct drawing *d, int group, int x, double y)
 			  d->scheme->soft);
 }
 
+static void add_legend_row(const struct drawing *d, const struct series *series, int x, double y)
+{
+	struct sums sums = series_sums(d->data, d->picture / 2, series);
+	int number = x + d->form->first_number;
+
+	add_entry(d, colour_of(d, series), series->title, x, y);
+	add_number(d, (double)sums.max, 0, number, y);
+	add_number(d, (double)sums.total / GRAPH_SLOTS, 1, number + d->form->number, y);
+	add_number(d, (double)sums.min, 0, number + 2 * d->form->number, y);
+}
+
+/* Accepted and deferred mail beside each other, or the one below the other. */
 static void add_legend(const struct drawing *d)
 {
-	const struct form *form = d->form;
-	int group = -1, row = 0, x = form->margin;
+	bool beside = d->form->columns > 1;
+	int group = -1, row = 0, x = d->form->margin;
 	size_t count;
 	const struct series *series = picture_series(d->kind, &count);
 
 	for (size_t i = 0; i < count; i++) {
-		struct sums sums = series_sums(d->data, d->picture / 2, &series[i]);
-		double y;
-
 		if (!is_shown(d, &series[i]))
 			continue;
 		if (group_of(&series[i]) != group) {
 			group = group_of(&series[i]);
-			if (form->columns > 1) {
-				row = 0;
-				x = form->margin + group * form->column;
-			}
-			if (form->columns > 1 || !group || d->kind == PICTURE_CH)
+			row = beside ? 0 : row;
+			x = d->form->margin + (beside ? group * d->form->column : 0);
+			if (beside || !group || d->kind == PICTURE_CH)
 				add_heads(d, group, x, row_y(d, row++));
 		}
-		y = row_y(d, row++);
-		add_entry(d, colour_of(d, &series[i]), series[i].title, x, y);
-		x += form->first_number;
-		add_number(d, (double)sums.max, 0, x, y);
-		add_number(d, (double)sums.total / GRAPH_SLOTS, 1, x + form->number, y);
-		add_number(d, (double)sums.min, 0, x + 2 * form->number, y);
-		x -= form->first_number;
+		add_legend_row(d, &series[i], x, row_y(d, row++));
 	}
 }
 
