@@ -37,7 +37,7 @@ static void take_delay(void *context, const struct store_stat *stat)
 	struct graph_data *data = context;
 	int bin = 0;
 
-	if (stat->kind != STORE_STAT_TUPLES || stat->seconds < 0)
+	if (stat->seconds < 0)
 		return;
 	while (bin < GRAPH_BINS - 1 && stat->seconds >= graph_bins[bin].below_s)
 		bin++;
@@ -48,8 +48,7 @@ static enum store_result collect_tuning(const struct store_driver *driver, struc
 					struct store_graph_query query, struct graph_data *data)
 {
 	struct store_stat_query stats = {.since_us = GRAPH_TUNE_DAYS * DAY_S * US_PER_S,
-					 .dnswl_threshold = query.dnswl_threshold,
-					 .dnsbl_threshold = query.dnsbl_threshold};
+					 .kinds = 1u << STORE_STAT_TUPLES};
 	enum store_result result;
 
 	query.kind = STORE_GRAPH_TUPLES;

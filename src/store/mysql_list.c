@@ -322,6 +322,8 @@ enum store_result my_stats(struct store *store, const struct store_stat_query *q
 		struct query q = QUERY_INIT;
 
 		taker.kind = (enum store_stat_kind)kind;
+		if (!store_stat_wants(query, taker.kind))
+			continue;
 		add_stat(&q, taker.kind, query, query->since_us ? query->since_us : always_us);
 		rc = stream(store, &q, take_stat, &taker);
 	}

@@ -78,7 +78,11 @@ enum store_result lite_stats(struct store *store, const struct store_stat_query 
 
 	for (int kind = STORE_STAT_DECISIONS; result == STORE_OK && kind <= STORE_STAT_CLIENT;
 	     kind++) {
-		int rc = sqlite3_prepare_v2(store->db, queries[kind], -1, &stmt, NULL);
+		int rc;
+
+		if (!store_stat_wants(query, (enum store_stat_kind)kind))
+			continue;
+		rc = sqlite3_prepare_v2(store->db, queries[kind], -1, &stmt, NULL);
 		if (!rc) {
 			bind_query(stmt, query);
 			while (sqlite3_step(stmt) == SQLITE_ROW)

@@ -192,7 +192,13 @@ struct store_stat_query {
 	int64_t since_us;		      /* age; 0: all */
 	int dnswl_threshold, dnsbl_threshold; /* what made a score count; 0: nothing did */
 	int clients;			      /* how many at most */
+	unsigned kinds;			      /* 1 << enum store_stat_kind of each; 0: all */
 };
+
+static inline bool store_stat_wants(const struct store_stat_query *query, enum store_stat_kind kind)
+{
+	return !query->kinds || query->kinds & 1u << kind;
+}
 
 typedef void store_take_stat(void *context, const struct store_stat *stat);
 
