@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/clock.h"
 #include "store/store.h"
 
 #ifdef MARIADB_PACKAGE_VERSION
@@ -90,7 +91,6 @@ struct my_answer {
 };
 
 /* mysql_connect.c */
-int64_t my_clock_us(void);
 void my_begin(struct store *store); /* gives the operation that begins now its time */
 enum store_result my_connect(struct store *store);
 

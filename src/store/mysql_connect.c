@@ -51,17 +51,9 @@ static const struct {
 		14},
 };
 
-int64_t my_clock_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
-
 void my_begin(struct store *store)
 {
-	store->deadline_us = my_clock_us() + (int64_t)store->config.timeout_ms * 1000;
+	store->deadline_us = store_clock_us() + (int64_t)store->config.timeout_ms * 1000;
 }
 
 void my_disconnect(struct store *store)
@@ -254,7 +246,7 @@ enum store_result my_connect(struct store *store)
 	enum store_result rc;
 
 	my_disconnect(store);
-	if (my_clock_us() < store->refused_until_us)
+	if (store_clock_us() < store->refused_until_us)
 		return STORE_RETRY; /* with the error that it gave */
 	store->conn = mysql_init(NULL);
 	if (!store->conn)
@@ -272,7 +264,7 @@ enum store_result my_connect(struct store *store)
 	else
 		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
 	my_disconnect(store);
-	store->refused_until_us = my_clock_us() + REFUSED_US;
+	store->refused_until_us = store_clock_us() + REFUSED_US;
 	return rc;
 }
 
@@ -467,7 +459,7 @@ static bool wants_retry(const struct store *store)
 	if (store->code != ER_LOCK_DEADLOCK && store->code != NOT_READY)
 		return false;
 	nanosleep(&pause, NULL);
-	return my_clock_us() < store->deadline_us;
+	return store_clock_us() < store->deadline_us;
 }
 
 enum store_result my_run(struct store *store, enum my_statement which,
@@ -487,7 +479,7 @@ enum store_result my_run(struct store *store, enum my_statement which,
 		if (store->conn && wants_retry(store))
 			continue;
 		if (fresh || (store->conn && !is_read_only(store->code)) ||
-		    my_clock_us() >= store->deadline_us)
+		    store_clock_us() >= store->deadline_us)
 			return rc;
 		my_disconnect(store);
 		fresh = true;

@@ -237,7 +237,7 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 	if (rc != STORE_OK || exists)
 		return rc; /* another process was faster */
 	snprintf(suffix, sizeof(suffix), "_%llx",
-		 (unsigned long long)my_clock_us() ^ (unsigned long long)getpid() << 40);
+		 (unsigned long long)store_clock_us() ^ (unsigned long long)getpid() << 40);
 	rc = make_new(store, suffix, &done);
 	if (rc == STORE_OK) {
 		*report = done;
@@ -300,7 +300,7 @@ static enum store_result see_to_version(struct store *store, struct store_schema
 		rc = upgrade(store, report);
 		if (rc == STORE_OK)
 			rc = ask(store, version_sql, NULL, NULL, version);
-	} while (rc == STORE_RETRY && store->conn && my_clock_us() < store->deadline_us);
+	} while (rc == STORE_RETRY && store->conn && store_clock_us() < store->deadline_us);
 	return rc;
 }
 

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/clock.h"
 #include "store/store.h"
 
 #define PG_ERROR_SIZE 600
@@ -31,8 +32,6 @@ struct pg_call {
 };
 
 /* pgsql_connect.c */
-int64_t pg_clock_us(void);
-
 /* Gives the operation that begins now its time. */
 void pg_begin(struct store *store);
 

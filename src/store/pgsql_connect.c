@@ -18,14 +18,6 @@
 #define NUMBER_SIZE 24
 #define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
-int64_t pg_clock_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
-
 static int timeout_ms(const struct store *store)
 {
 	int ms = store->config.timeout_ms;
@@ -35,7 +27,7 @@ static int timeout_ms(const struct store *store)
 
 void pg_begin(struct store *store)
 {
-	store->deadline_us = pg_clock_us() + (int64_t)timeout_ms(store) * 1000;
+	store->deadline_us = store_clock_us() + (int64_t)timeout_ms(store) * 1000;
 }
 
 bool pg_failed_with(const struct store *store, const char *sqlstate)
@@ -51,7 +43,7 @@ static bool wait_socket(struct store *store, short events)
 	int n;
 
 	do {
-		left_ms = (store->deadline_us - pg_clock_us() + 999) / 1000;
+		left_ms = (store->deadline_us - store_clock_us() + 999) / 1000;
 		if (left_ms <= 0)
 			return false;
 		n = poll(&pfd, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
@@ -239,7 +231,7 @@ static enum store_result refused(struct store *store, const char *message)
 	enum store_result result = fail(store, state_of(message), message);
 
 	pg_disconnect(store);
-	store->refused_until_us = pg_clock_us() + REFUSED_US;
+	store->refused_until_us = store_clock_us() + REFUSED_US;
 	return result;
 }
 
@@ -284,11 +276,11 @@ enum store_result pg_connect(struct store *store)
 	char *hosts, *next;
 
 	pg_disconnect(store);
-	if (pg_clock_us() < store->refused_until_us)
+	if (store_clock_us() < store->refused_until_us)
 		return rc;
 	hosts = next = mem_strdup(store->config.host);
 	for (size_t left = count; left > 0 && rc != STORE_OK; left--) {
-		int64_t now_us = pg_clock_us();
+		int64_t now_us = store_clock_us();
 
 		store->deadline_us = now_us + (deadline_us - now_us) / (int64_t)left;
 		rc = connect_to(store, strsep(&next, ","), count > 1);
@@ -434,7 +426,7 @@ static bool wants_retry(const struct store *store)
 	if (!pg_failed_with(store, "40001") && !pg_failed_with(store, "40P01"))
 		return false;
 	nanosleep(&pause, NULL);
-	return pg_clock_us() < store->deadline_us;
+	return store_clock_us() < store->deadline_us;
 }
 
 /* A connection may die while it idles, and its server may become a standby: then another one helps.
@@ -461,7 +453,7 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
 				return rc;
 			continue;
 		}
-		if (fresh || !wants_connection(store) || pg_clock_us() >= store->deadline_us)
+		if (fresh || !wants_connection(store) || store_clock_us() >= store->deadline_us)
 			return rc;
 		pg_disconnect(store);
 		fresh = true;

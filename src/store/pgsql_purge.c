@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/mem.h"
 
@@ -13,8 +12,6 @@
  * that are deleted already are passed again.
  */
 #define PAGES_A_BATCH 100
-#define PAUSE_LEAST_US 2000
-#define US_PER_S INT64_C(1000000)
 #define NUMBER_SIZE 24
 #define TID_SIZE 32
 
@@ -49,19 +46,6 @@ static const struct table log_table = {
     "SELECT count(*) FROM bley_log WHERE " PLAIN_OLD("logtime") RANGE,
     "DELETE FROM bley_log WHERE " PLAIN_OLD("logtime") RANGE,
 };
-
-/* Gives the disk to others for as long as the batch had it. */
-static void pause_since(int64_t began_us)
-{
-	int64_t us = pg_clock_us() - began_us;
-	struct timespec pause;
-
-	if (us < PAUSE_LEAST_US)
-		us = PAUSE_LEAST_US;
-	pause.tv_sec = (time_t)(us / US_PER_S);
-	pause.tv_nsec = (long)(us % US_PER_S * 1000);
-	nanosleep(&pause, NULL);
-}
 
 static enum store_result query(struct store *store, const struct pg_call *call, int64_t *value)
 {
@@ -113,14 +97,14 @@ static enum store_result purge_table(struct store *store, struct store_purge *pu
 	snprintf(bad, sizeof(bad), "%lld", (long long)bad_s);
 	rc = query(store, &pages_call, &pages);
 	for (int64_t page = 0; rc == STORE_OK && page < pages; page += PAGES_A_BATCH) {
-		int64_t began_us = pg_clock_us(), found = 0;
+		int64_t began_us = store_clock_us(), found = 0;
 
 		rc = purge_pages(store, table, purge->dry_run, ages, page, &found);
 		*rows += found;
 		if (found && purge->progress)
 			purge->progress(purge);
 		if (found && !purge->dry_run)
-			pause_since(began_us);
+			store_rest_since(began_us);
 	}
 	return rc;
 }

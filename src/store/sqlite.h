@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "store/clock.h"
 #include "store/store.h"
 
 /* What the parts of the SQLite driver share. Functions that return int return SQLite's codes. */
@@ -45,8 +46,6 @@ struct store {
 };
 
 /* sqlite_connect.c */
-int64_t lite_monotonic_us(void);
-
 /* Sets the deadline of what follows: timeout_ms from now. */
 void lite_deadline(struct store *store);
 

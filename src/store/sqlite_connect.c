@@ -39,17 +39,9 @@
  * cache serves. */
 #define PRAGMAS "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256;"
 
-int64_t lite_monotonic_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * US_PER_S + now.tv_nsec / 1000;
-}
-
 void lite_deadline(struct store *store)
 {
-	store->deadline_us = lite_monotonic_us() + (int64_t)store->timeout_ms * 1000;
+	store->deadline_us = store_clock_us() + (int64_t)store->timeout_ms * 1000;
 }
 
 /* SQLite's own sleeps grow to 100 ms, far longer than a lock of ours is ever held; equal ones would
@@ -59,7 +51,7 @@ bool lite_wait(struct store *store)
 {
 	struct timespec pause = {.tv_sec = 0};
 
-	if (lite_monotonic_us() >= store->deadline_us)
+	if (store_clock_us() >= store->deadline_us)
 		return false;
 	store->jitter = store->jitter * 1664525 + 1013904223;
 	pause.tv_nsec = SLEEP_LEAST_NS + (long)(store->jitter >> 8) % SLEEP_SPREAD_NS;
@@ -220,7 +212,7 @@ static bool make_folder(struct store *store)
  */
 void lite_linger(const struct store *store)
 {
-	int64_t left_us = store->opened_us + LINGER_US - lite_monotonic_us();
+	int64_t left_us = store->opened_us + LINGER_US - store_clock_us();
 	struct timespec pause = {.tv_nsec = (long)left_us * 1000};
 
 	if (store->db && store->logged && left_us > 0)
@@ -382,13 +374,13 @@ enum store_result lite_connect(struct store *store, struct store_schema_report *
 	if (report)
 		*report = made.created ? made : found;
 	store->suspect = false;
-	store->opened_us = store->looked_us = lite_monotonic_us();
+	store->opened_us = store->looked_us = store_clock_us();
 	return STORE_OK;
 }
 
 static bool file_moved(struct store *store)
 {
-	int64_t now_us = lite_monotonic_us();
+	int64_t now_us = store_clock_us();
 	int moved = 0;
 
 	if (now_us - store->looked_us < LOOK_EVERY_US)

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/strbuf.h"
@@ -21,7 +20,6 @@
  */
 #define WINDOW "2000" /* rows */
 #define LOG_BATCH "1000"
-#define PAUSE_LEAST_US 2000
 #define CHECKPOINT_FRAMES 1000
 #define KEY_MOST 3
 #define US_PER_S INT64_C(1000000)
@@ -121,23 +119,10 @@ static void bind_window(const struct work *work, sqlite3_stmt *stmt, const struc
 	}
 }
 
-/* Gives the write lock to others for as long as it was held. */
-static void pause_since(int64_t began_us)
-{
-	int64_t us = lite_monotonic_us() - began_us;
-	struct timespec pause;
-
-	if (us < PAUSE_LEAST_US)
-		us = PAUSE_LEAST_US;
-	pause.tv_sec = (time_t)(us / US_PER_S);
-	pause.tv_nsec = (long)(us % US_PER_S * 1000);
-	nanosleep(&pause, NULL);
-}
-
 /* Deletes in one transaction, then lets the others go on. */
 static int delete_batch(struct work *work, sqlite3_stmt *stmt, int *deleted)
 {
-	int64_t began_us = lite_monotonic_us();
+	int64_t began_us = store_clock_us();
 	int rc;
 
 	lite_deadline(work->store);
@@ -150,7 +135,7 @@ static int delete_batch(struct work *work, sqlite3_stmt *stmt, int *deleted)
 		work->purge->progress(work->purge);
 	if (work->store->wal_frames >= CHECKPOINT_FRAMES)
 		lite_checkpoint(work->store);
-	pause_since(began_us);
+	store_rest_since(began_us);
 	return SQLITE_OK;
 }
 

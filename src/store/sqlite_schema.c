@@ -209,8 +209,7 @@ static int make_tables(struct store *store, struct store_schema_report *report)
 	bool has = false;
 	int rc;
 
-	rc = sqlite3_create_function(store->db, "bley_utc", 1, flags, &state, sql_utc, NULL,
-				     NULL);
+	rc = sqlite3_create_function(store->db, "bley_utc", 1, flags, &state, sql_utc, NULL, NULL);
 	if (!rc)
 		rc = sqlite3_create_function(store->db, "bley_ip", 1, flags, NULL, sql_ip, NULL,
 					     NULL);

@@ -129,7 +129,9 @@ bool sqlite_time_parse(const char *text, int64_t *us)
 
 	if (!parse(text, &tm, &fraction))
 		return false;
-	*us = (days(&tm) * S_PER_DAY + tm.tm_hour * INT64_C(3600) + tm.tm_min * INT64_C(60) + tm.tm_sec) * US_PER_S +
+	*us = (days(&tm) * S_PER_DAY + tm.tm_hour * INT64_C(3600) + tm.tm_min * INT64_C(60) +
+	       tm.tm_sec) *
+		  US_PER_S +
 	      fraction;
 	return true;
 }

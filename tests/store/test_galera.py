@@ -2,6 +2,7 @@
 """Two nodes of a Galera cluster, handlers on each: who loses a conflict of writes is told so, and tries again."""
 
 import os
+import signal
 import unittest
 
 import bleytest
@@ -100,6 +101,27 @@ class Galera(bleytest.TestCase):
             self.assertEqual(self.sql("SELECT status FROM bley_cache", node).strip(), "2")
             self.assertIn("\t", self.sql("SHOW GLOBAL STATUS LIKE 'Com_call_procedure'", node))
             self.assertNotIn("\t0", self.sql("SHOW GLOBAL STATUS LIKE 'Com_call_procedure'", node))
+
+    def test_a_second_purge_steps_aside(self):
+        """A lock is a node's own: a row tells the other node of the purge."""
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        self.sql("INSERT INTO bley_status (ip, sender, recipient, status, last_action) SELECT '192.0.2.1', seq, '', 0,"
+                 " '2020-01-01' FROM seq_1_to_20000")
+        purge = self.start([bleytest.program("bleyctl"), "-c", self.confs[0], "purge"])
+        self.wait_until(lambda: "bley_purge" in self.sql("SHOW TABLES", 1) and
+                        self.sql("SELECT server FROM bley_purge", 1), "the purge's row")
+        purge.send_signal(signal.SIGSTOP)
+        try:
+            second = self.bleyctl("purge", conf=self.confs[1])
+        finally:
+            purge.send_signal(signal.SIGCONT)
+        self.assertIn("another purge", second.stdout + second.stderr)
+        self.assertEqual(purge.wait(bleytest.PATIENCE), 0)
+        for node in range(2):
+            self.assertEqual(self.sql("SELECT count(*) FROM bley_status", node).strip(), "0")
+        self.assertNotIn("another purge", self.bleyctl("purge", conf=self.confs[1]).stdout)
+        self.sql("INSERT INTO bley_purge VALUES (1, 'a server that is no more', UTC_TIMESTAMP() - INTERVAL 1 SECOND)")
+        self.assertNotIn("another purge", self.bleyctl("purge", conf=self.confs[1]).stdout)
 
 
 if __name__ == "__main__":

@@ -429,6 +429,22 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.assertEqual(self.handler().ask_suspicious(sender="4@example.net"), DEFER)
         self.assertFalse(self.faults())
 
+    def rows_read(self):
+        return sum(int(line.split()[1]) for line in self.query("SHOW GLOBAL STATUS LIKE 'Handler_read%'").splitlines())
+
+    def test_purge_passes_each_row_of_a_client_once(self):
+        """Twice, in truth: to find where the batch ends, and to delete. Not all of the client's for each batch."""
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.query("INSERT INTO bley_status (ip, sender, recipient, status, last_action) SELECT '192.0.2.1', seq DIV 100, seq, 0,"
+                   " IF(seq % 2, UTC_TIMESTAMP(), '2020-01-01') FROM seq_1_to_40000")
+        self.query("INSERT INTO bley_cache (ip, status, last_action) SELECT seq, 0,"
+                   " IF(seq % 2, UTC_TIMESTAMP() + INTERVAL 1 HOUR, '2020-01-01') FROM seq_1_to_40000")
+        before = self.rows_read()
+        self.assertEqual(self.bleyctl("purge").returncode, 0)
+        self.assertLess(self.rows_read() - before, 4 * 80000)
+        for table in ("bley_status", "bley_cache"):
+            self.assertEqual(self.query(f"SELECT count(*) FROM {table}").strip(), "20000")
+
     def test_a_socket_directory(self):
         os.symlink(self.server.host, self.path("mysqld.sock"))
         self.configure(dbhost=self.tmp)
