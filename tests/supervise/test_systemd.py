@@ -234,6 +234,21 @@ class Units(Case):
         self.assertIn("Seccomp:\t2", system.run("cat", f"/proc/{pid}/status"))
 
 
+class Sandbox(Case):
+    """The one that bley makes itself is made within systemd's, too."""
+
+    def test_within(self):
+        for unit, listener, match in (("bley@.service", "bley.socket", "SYSLOG_IDENTIFIER=bley"),
+                                      ("bley-warm.service", "bley-warm.socket", "_SYSTEMD_UNIT=bley-warm.service")):
+            with self.subTest(unit):
+                program = re.search(r"argv\[\]=(\S+)", system.show(unit.replace("@.", "@1."), "ExecStart")).group(1)
+                self.drop_in(unit, f"[Service]\nExecStart=\nExecStart={program} -v\n")
+                system.run("systemctl", "start", listener)
+                self.assertEqual(self.once(sender=f"{listener}@example.net"), DEFER)
+                self.journal_has(1, "MESSAGE=sandbox: files restricted, system calls restricted", match)
+                system.run("systemctl", "stop", listener)
+
+
 class Databases(Case):
     """The whole sandbox lets the real drivers through, to real servers: a unix socket and TCP."""
 
