@@ -167,7 +167,9 @@ void lite_give_to_folder_owner(int fd, const char *path)
 	char *folder;
 	struct stat st;
 
-	if (geteuid() != 0)
+	/* The folder's owner may have put something of root's there, by a link. */
+	if (geteuid() != 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
+	    st.st_size != 0)
 		return;
 	folder = mem_strdup(slash ? path : ".");
 	if (slash)

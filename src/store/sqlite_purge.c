@@ -254,7 +254,7 @@ static bool lock_purge(struct store *store, int *fd)
 	struct strbuf path = STRBUF_INIT;
 
 	strbuf_addf(&path, "%s-purge", store->config.name);
-	*fd = open(path.buf, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	*fd = open(path.buf, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0640);
 	if (*fd >= 0) {
 		lite_give_to_folder_owner(*fd, path.buf);
 		if (!flock(*fd, LOCK_EX | LOCK_NB))

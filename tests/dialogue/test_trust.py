@@ -105,6 +105,22 @@ class Files(bleytest.TestCase):
         self.assertEqual(answers, ["DUNNO"])
         self.assertIn("store_sqlite.so is not loaded: it must belong to root or this user", errors)
 
+    def test_root_gives_nothing_away(self):
+        """Who has got hold of the user bley makes links in its folder, and waits for root to purge."""
+        self.need_root()
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        os.chown(self.path("db"), 65534, 65534)
+        os.chown(self.database(), 65534, 65534)
+        victim = self.write("victim", "root's\n", 0o600)
+        lock = self.database() + "-purge"
+        for link in (os.symlink, os.link):
+            link(victim, lock)
+            self.bleyctl("purge")
+            self.assertEqual(os.stat(victim).st_uid, 0)
+            os.unlink(lock)
+        self.assertEqual(self.bleyctl("purge").returncode, 0)
+        self.assertEqual(os.stat(lock).st_uid, 65534)
+
 
 class Password(bleytest.TestCase):
     """Nothing listens at the port: whoever fails has something to tell."""
