@@ -225,9 +225,12 @@ class Installed(Configure):
             open_symbols = set(re.findall(r"undefined symbol: (\w+)", linked.stdout + linked.stderr))
             self.assertLessEqual(open_symbols, exported, f"{name} cannot be loaded")
 
-        # elsewhere: paths in files follow the prefix
-        self.configured("--prefix=/opt/b", "CFLAGS=-O0", cwd=build)
-        self.make("data", folder=build)
+        # elsewhere: paths in files follow the prefix; SQLite's archive instead of its library
+        self.configured("--prefix=/opt/b", "--enable-static-sqlite", "CFLAGS=-O0", cwd=build)
+        self.make("data", "modules/store_sqlite.so", folder=build)
+        module = os.path.join(build, "modules/store_sqlite.so")
+        self.assertNotIn("libsqlite3", self.run_program(["readelf", "-d", module]).stdout)
+        self.assertEqual(self.symbols(module, "--defined-only"), {"bley_module"})
         with open(os.path.join(build, "data/conf/bley.conf"), encoding="utf-8") as stream:
             self.assertIn("/opt/b/var/lib/bley", stream.read())
         self.make("distclean", folder=build)
