@@ -39,6 +39,7 @@ static struct {
 	bool one_shot;
 	bool prime; /* send each known tuple once, in order */
 	uint64_t seed;
+	unsigned long first_new;		 /* of the new tuples: 2^20 numbers for each seed */
 	const char *known_answers, *new_answers; /* first words allowed, separated by blanks */
 } options = {.clients = 8,
 	     .requests = 20000,
@@ -102,10 +103,11 @@ static void connect_client(struct client *c)
 	c->len = 0;
 }
 
-/* Postfix's attributes, in its order. A tuple's number makes its addresses. */
+/* Postfix's attributes, in its order. A tuple's number makes its addresses; that of a new one its
+ * client, too, so that no verdict on a client hides it. */
 static size_t make_request(char *out, size_t size, unsigned long number, bool is_new)
 {
-	unsigned long net = is_new ? 11 : 10;
+	unsigned long net = is_new ? 128 + (number >> 24 & 63) : 10;
 	int len = snprintf(
 	    out, size,
 	    "request=smtpd_access_policy\nprotocol_state=RCPT\nprotocol_name=ESMTP\n"
@@ -136,7 +138,7 @@ static void send_next(struct client *c)
 		connect_client(c);
 	c->is_new = options.mix == MIX_NEW || (options.mix == MIX_MIXED && next_random() % 5 == 0);
 	if (c->is_new)
-		number = (unsigned long)(options.seed >> 40 << 24 | fresh++);
+		number = options.first_new + fresh++;
 	else
 		number = options.prime ? sent % options.tuples : next_random() % options.tuples;
 	len = make_request(request, sizeof(request), number, c->is_new);
@@ -252,6 +254,12 @@ static void usage(void)
 	exit(2);
 }
 
+static void set_seed(unsigned long seed)
+{
+	options.seed = (uint64_t)seed << 40;
+	options.first_new = seed << 20;
+}
+
 static void set_options(int argc, char **argv)
 {
 	int option;
@@ -272,7 +280,7 @@ static void set_options(int argc, char **argv)
 		else if (option == 't')
 			options.tuples = strtoul(optarg, NULL, 10);
 		else if (option == 's')
-			options.seed = strtoul(optarg, NULL, 10) << 40;
+			set_seed(strtoul(optarg, NULL, 10));
 		else if (option == 'k')
 			options.known_answers = optarg;
 		else if (option == 'w')
