@@ -236,6 +236,25 @@ static void print_json(struct stats *s)
 	json_close(&j);
 }
 
+/* How many decisions have the label of the i-th, once it is made harmless; 0: they are counted with
+ * an earlier one. A label that comes twice makes the whole file void. */
+static int64_t count_alike(struct stats *s, size_t i)
+{
+	const struct store_stat *items = s->items[STORE_STAT_DECISIONS];
+	const char *label = table_text(&s->arena, items[i].name);
+	int64_t count = 0;
+
+	for (size_t k = 0; k < s->count[STORE_STAT_DECISIONS]; k++) {
+		if (items[k].reason != items[i].reason ||
+		    strcmp(table_text(&s->arena, items[k].name), label) != 0)
+			continue;
+		if (k < i)
+			return 0;
+		count += items[k].count;
+	}
+	return count;
+}
+
 static void print_label(struct arena *arena, const char *text)
 {
 	for (text = table_text(arena, text); *text; text++) {
@@ -266,9 +285,13 @@ static void print_prometheus(struct stats *s)
 	for (size_t i = 0; i < s->count[STORE_STAT_DECISIONS]; i++) {
 		const struct store_stat *item = &s->items[STORE_STAT_DECISIONS][i];
 
+		int64_t alike = count_alike(s, i);
+
+		if (!alike)
+			continue;
 		fputs("bley_decisions{action=\"", stdout);
 		print_label(&s->arena, item->name);
-		printf("\",reason=\"%s\"} %lld\n", reasons[item->reason], (long long)item->count);
+		printf("\",reason=\"%s\"} %lld\n", reasons[item->reason], (long long)alike);
 	}
 	print_gauge("bley_accepted", "Decisions to let a mail pass.", s->accepted);
 	print_gauge("bley_accepted_after_wait", "Those of them that had to wait first.",

@@ -166,6 +166,17 @@ class Stats(Base):
         self.assertEqual(self.json("stats", "--since", "5d")["decisions"], 10)
         self.assertEqual(self.json("stats", "--since", "35m")["decisions"], 4)
 
+    def test_promtool(self):
+        """Prometheus' own tool has nothing to say, whatever is in the log, or nothing."""
+        promtool = bleytest.find_program("promtool")
+        if not promtool:  # the package is large
+            self.skipTest("promtool is not installed")
+        outputs = [self.good("stats", "--prometheus", "--since", since) for since in ("1s", "10d")]
+        self.log([(1, "192.0.2.7", action, {}) for action in [*HOSTILE, "\x01", "\x02", "", "a\\", 'b"} 1']])
+        for text in [*outputs, self.good("stats", "--prometheus")]:
+            result = self.run_program([promtool, "check", "metrics"], stdin=None, input=text)
+            self.assertEqual((result.returncode, result.stdout, result.stderr), (0, "", ""), text)
+
     def test_prometheus(self):
         lines = self.good("stats", "--prometheus").splitlines()
         self.assertIn('bley_decisions{action="DUNNO",reason="known"} 1', lines)
@@ -178,6 +189,9 @@ class Stats(Base):
             else:
                 self.assertRegex(line, rf'^{name}(_sum|_count)?(\{{(\w+="[^"]*",?)+\}})? [0-9.]+$')
         self.assertEqual(len(lines), len(set(lines)))
+        self.log([(1, "192.0.2.7", action, {}) for action in ("\x01", "\x02", "x")])
+        lines = self.good("stats", "--prometheus").splitlines()
+        self.assertEqual([line for line in lines if "\ufffd" in line], ['bley_decisions{action="\ufffd",reason="unsuspected"} 2'])
 
 
 class Agreement(Base):
