@@ -19,6 +19,12 @@ def give_to_nobody(test):
         shutil.chown(test.path("db"), NOBODY, "nogroup")
 
 
+def children(pid):
+    """The processes that a process has started."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        return [int(word) for word in stream.read().split()]
+
+
 def unix_listens(path):
     """Whether a socket listens there (proc_net(5): a flag in the fourth column): it may be bound and not listen yet."""
     with open("/proc/self/net/unix", encoding="utf-8", errors="replace") as stream:

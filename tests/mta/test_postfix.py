@@ -161,30 +161,20 @@ class Deliveries(Mail):
         self.serve(db_timeout=30)
         count = 100
         together = threading.Barrier(count)
-        wrong = []
 
         def talk(number):
             recipient, clean = f"r{number}@{DOMAIN}", number % 2 == 0
             client = {"address": f"198.51.100.{number + 1}", "helo": "mail.example.com" if clean else "friend",
                       "name": "mail.example.com" if clean else None}
-            try:
-                with self.postfix.session(**client) as session:
-                    together.wait(bleytest.PATIENCE * 3)
-                    answers = session.try_to_send(f"s{number}@example.net", [recipient])
-                if clean:
-                    self.assert_taken(answers, recipient)
-                else:
-                    self.assert_greylisted(answers, recipient)
-            except BaseException as error:
-                wrong.append(error)
+            with self.postfix.session(**client) as session:
+                together.wait(bleytest.PATIENCE * 3)
+                answers = session.try_to_send(f"s{number}@example.net", [recipient])
+            if clean:
+                self.assert_taken(answers, recipient)
+            else:
+                self.assert_greylisted(answers, recipient)
 
-        threads = [threading.Thread(target=talk, args=(number,)) for number in range(count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if wrong:
-            raise wrong[0]
+        bleytest.in_threads(talk, [(number,) for number in range(count)])
         found = self.rows("SELECT ip, sender, recipient, status FROM bley_status")
         self.assertEqual(sorted(found), sorted(
             (f"198.51.100.{n + 1}", f"s{n}@example.net", f"r{n}@{DOMAIN}", 0 if n % 2 == 0 else 2) for n in range(count)))

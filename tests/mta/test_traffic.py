@@ -60,11 +60,6 @@ def memory(pid):
     return int(found.group(1)) if found else None
 
 
-def children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
-        return [int(word) for word in stream.read().split()]
-
-
 class Traffic:
     """policy(conf) starts what serves, and returns its address."""
 
@@ -226,7 +221,7 @@ class LoadXinetd(Load, bleytest.TestCase):
         return found
 
     def handlers(self):
-        return children(self.pid)
+        return supervise.children(self.pid)
 
     def end_policy(self):
         self.wait_until(lambda: not self.handlers(), "the end of the handlers while xinetd lives")
@@ -238,7 +233,7 @@ class LoadWarm(Load, bleytest.TestCase):
         return addresses[0]
 
     def handlers(self):
-        return children(self.process.pid)
+        return supervise.children(self.process.pid)
 
     def end_policy(self):
         bleytest.stop(self.process, bleytest.PATIENCE)
@@ -334,7 +329,7 @@ class RestartXinetd(Restart, bleytest.TestCase):
         if turn == 0:
             os.kill(pid, signal.SIGHUP)
             return
-        handlers = children(pid) if turn == 1 else []
+        handlers = supervise.children(pid) if turn == 1 else []
         for each in [pid, *handlers]:
             os.kill(each, signal.SIGTERM)
         self.wait_until(lambda: not memory(pid), "the end of xinetd")

@@ -11,12 +11,6 @@ import supervise
 from test_super import DEFER, Conversations
 
 
-def children(pid):
-    """The processes that a process has started."""
-    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
-        return [int(word) for word in stream.read().split()]
-
-
 def is_alive(pid):
     """A process that has ended and was not waited for does not count."""
     try:
@@ -48,7 +42,7 @@ class Warm(WarmConversations, bleytest.TestCase):
     def test_processes_are_used_again(self):
         address = self.serve()
         self.once(address)
-        self.wait_until(lambda: len(children(self.process.pid)) >= 1, "a process that waits")
+        self.wait_until(lambda: len(supervise.children(self.process.pid)) >= 1, "a process that waits")
         for number in range(200):
             self.assertEqual(self.once(address, sender=f"{number}@example.net"), DEFER)
         logged = {line.split("bley[")[1].split("]")[0] for line in self.log_lines() if "decided" in line}
@@ -63,7 +57,7 @@ class Warm(WarmConversations, bleytest.TestCase):
             self.assertEqual(self.once(address, sender=f"o{number}@example.net"), DEFER)
         for client in lasting:
             self.assertEqual(client.ask(), "DUNNO")
-        self.assertGreaterEqual(len(children(self.process.pid)), len(lasting) + 1)
+        self.assertGreaterEqual(len(supervise.children(self.process.pid)), len(lasting) + 1)
 
     def test_lasting_and_short_ones_at_the_same_time(self):
         address = self.serve()
@@ -101,7 +95,7 @@ class Warm(WarmConversations, bleytest.TestCase):
         late = self.client(address)
         late.send(bleytest.suspicious(sender="late@example.net"))
         self.assertEqual(first[0].ask(), "DUNNO")
-        self.assertEqual(len(children(self.process.pid)), 3)
+        self.assertEqual(len(supervise.children(self.process.pid)), 3)
         first[0].half_close()
         self.assertTrue(first[0].at_end())
         self.assertEqual(late.answer(), DEFER)
@@ -122,8 +116,8 @@ class Warm(WarmConversations, bleytest.TestCase):
         address = self.serve()
         client = self.client(address)
         self.assertEqual(client.ask_suspicious(), DEFER)
-        self.wait_until(lambda: len(children(self.process.pid)) >= 2, "one that serves and one that waits")
-        pids = children(self.process.pid)
+        self.wait_until(lambda: len(supervise.children(self.process.pid)) >= 2, "one that serves and one that waits")
+        pids = supervise.children(self.process.pid)
         self.process.kill()
         self.process.wait()
         self.wait_until(lambda: not any(map(is_alive, pids)), "the end of all children")
@@ -133,7 +127,7 @@ class Warm(WarmConversations, bleytest.TestCase):
         address = self.serve()
         client = self.client(address)
         self.assertEqual(client.ask_suspicious(), DEFER)
-        pids = children(self.process.pid)
+        pids = supervise.children(self.process.pid)
         self.process.terminate()
         self.assertEqual(self.process.wait(bleytest.PATIENCE), 0)
         self.assertTrue(client.at_end())
@@ -221,7 +215,7 @@ class InetdWait(WarmConversations, bleytest.TestCase):
     def stop_with_children(self, inetd):
         """What inetd has started would outlive it until its idle exit. inetd goes first, lest it starts another."""
         inetd.send_signal(signal.SIGSTOP)
-        pids = children(inetd.pid)
+        pids = supervise.children(inetd.pid)
         inetd.kill()
         inetd.wait()
         for pid in filter(is_alive, pids):
