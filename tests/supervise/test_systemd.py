@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import smtplib
 import threading
 import unittest
 
@@ -550,6 +551,86 @@ class Drawing(Case):
         self.assertGreater(int(names.pop(0)), 100000)
         self.assertEqual(len(names), 61, names)
         self.assertIn("index.html", names)
+
+
+def readme(section):
+    """The indented blocks of a section of the README, each a list of lines without their comments."""
+    with open(os.path.join(bleytest.SRC, "README.md"), encoding="utf-8") as stream:
+        text = stream.read().split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?m)(?:^    .*\n)+", text)
+    return [[line[4:].split("  # ")[0].rstrip() for line in block.splitlines()] for block in blocks]
+
+
+class Readme(Case):
+    """A newcomer's way: what the README says, as it stands there, where `make install` has been run."""
+
+    POSTFIX = """\
+compatibility_level = 3.6
+myhostname = mx.test.example
+mydestination = test.example
+mynetworks = 127.0.0.0/8
+inet_protocols = ipv4
+alias_maps =
+disable_dns_lookups = yes
+smtpd_peername_lookup = no
+"""
+    SERVER, CLIENT = "203.0.113.1", "203.0.113.7"
+
+    def follow(self, *blocks):
+        for line in (line for block in blocks for line in block):
+            if line.startswith(("systemd-", "systemctl", "runuser")):
+                system.run("sh", "-c", line)
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(system.run, "systemctl", "disable", "bley.socket", "bley-warm.socket", "bley-purge.timer", check=False)
+        self.configure(greylist_period=1)
+
+    def deliver(self):
+        """One attempt to deliver a mail; the answer to RCPT or to the mail itself."""
+        systemd1.set_namespace(system.network)
+        try:
+            session = smtplib.SMTP(self.SERVER, 25, "friend", 2 * bleytest.PATIENCE, (self.CLIENT, 0))
+        finally:
+            systemd1.set_namespace(system.outside)
+        with session:
+            session.ehlo()
+            session.mail("a@example.net")
+            answer = session.rcpt("nobody@test.example")
+            return session.data("Subject: here\r\n\r\nat last\r\n") if answer[0] == 250 else answer
+
+    def test_postfix(self):
+        self.need("postfix")
+        if not os.path.exists("/etc/postfix/master.cf"):
+            self.skipTest("Postfix is not configured here")
+        for address in (self.SERVER, self.CLIENT):
+            system.run("ip", "address", "add", f"{address}/32", "dev", "lo")
+            self.addCleanup(system.run, "ip", "address", "del", f"{address}/32", "dev", "lo")
+        system.write("/etc/postfix/main.cf", self.POSTFIX)
+        system.run("touch", "-d", "1 minute ago", "/etc/postfix/main.cf")
+        self.addCleanup(system.run, "postfix", "stop", check=False)
+        system.run("postfix", "start")
+
+        install, _, sockets, _, check = readme("Install")
+        self.follow(install, sockets, check)
+        system.write("/etc/postfix/main.cf", self.POSTFIX + "\n".join(readme("With Postfix")[0]) + "\n")
+        system.run("touch", "-d", "1 minute ago", "/etc/postfix/main.cf")
+        system.run("postfix", "reload")
+
+        code, text = self.deliver()
+        self.assertEqual((code, text.decode()), (450, "4.7.1 <nobody@test.example>: Recipient address rejected: "
+                                                      "greylisted, try again later"))
+        self.move_time(61)
+        self.assertEqual(self.deliver()[0], 250)
+        self.wait_until(lambda: re.search(r"(?m)^X-Greylist: delayed \d+ seconds by bley-",
+                                          system.run("cat", "/var/mail/nobody", check=False).stdout), "the mail")
+
+    def test_exim(self):
+        """What is Exim's own is tried in tests/mta."""
+        install, _, sockets, warm, check = readme("Install")
+        self.follow(install, sockets, warm, check)
+        self.assertEqual([self.state(name) for name in ("bley.socket", "bley-warm.socket")], ["inactive", "active"])
+        self.assertEqual(self.once(PORT), DEFER)
 
 
 if __name__ == "__main__":
