@@ -329,6 +329,15 @@ class Handler(Conversation):
             self._stderr.close()
 
 
+def thread_states(pid):
+    """The letters that /proc has for the states of a process' threads."""
+    states = set()
+    for path in glob.glob(f"/proc/{pid}/task/*/stat"):
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            states.add(stream.read().rpartition(")")[2].split()[0])
+    return states
+
+
 def stop(process, timeout=10):
     """Ends a process that we have started: asks, waits, insists."""
     if process.poll() is None:
@@ -422,6 +431,24 @@ class TestCase(unittest.TestCase):
                 self.fail(f"{what}: not within {timeout} s")
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
+
+    def freeze(self, *pids):
+        """Stops processes and waits until each of their threads stands still. The cleanup, if not thaw(), lets them go on."""
+        self.addCleanup(self.thaw, *pids)
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGSTOP)
+                self.wait_until(lambda pid=pid: thread_states(pid) == {"T"}, f"process {pid} to stand still")
+            except (ProcessLookupError, FileNotFoundError):
+                pass  # it has ended by itself
+
+    @staticmethod
+    def thaw(*pids):
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGCONT)
+            except ProcessLookupError:
+                pass
 
     def wait_for_port(self, port, host="127.0.0.1", process=None):
         """Waits until something listens there (without connecting where /proc can tell, so that no service is started)."""

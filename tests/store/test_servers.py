@@ -98,11 +98,9 @@ class ServerCase:
     def test_frozen(self):
         handler = self.handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
-        self.freeze(signal.SIGSTOP)
-        try:
-            self.assert_flows(handler, "")
-        finally:
-            self.freeze(signal.SIGCONT)
+        self.freeze(*self.processes())
+        self.assert_flows(handler, "")
+        self.thaw(*self.processes())
         self.wait_for_decisions(handler)
 
     def test_locked(self):
@@ -281,16 +279,11 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
     def kill_connections(self):
         self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bley'")
 
-    def freeze(self, number):
+    def processes(self):
         """The server and the processes that it has made for its connections."""
         pid = self.server.process.pid
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
-            pids = [pid, *map(int, stream.read().split())]
-        for each in pids:
-            try:
-                os.kill(each, number)
-            except ProcessLookupError:
-                pass
+            return [pid, *map(int, stream.read().split())]
 
     def lock(self):
         """A process that holds the table until it is stopped."""
@@ -394,8 +387,8 @@ class MariaDB(ServerCase, bleytest.TestCase):
         for pid in self.query("SELECT id FROM information_schema.processlist WHERE user = 'bley'").split():
             self.query(f"KILL CONNECTION {pid}")
 
-    def freeze(self, number):
-        self.server.process.send_signal(number)
+    def processes(self):
+        return [self.server.process.pid]
 
     def lock(self):
         process = subprocess.Popen(
