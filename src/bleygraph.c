@@ -99,6 +99,23 @@ static const char *source_of(struct arena *arena, const struct store_config *con
 	return arena_printf(arena, "bley_log in %s on %s", config->name, config->host);
 }
 
+static void on_signal(int number)
+{
+	graph_stop = number;
+}
+
+/* Whoever stops it while it draws finds no half-made files. What is ignored (nohup) stays so. */
+static void catch_signals(void (*handler)(int))
+{
+	static const int numbers[] = {SIGHUP, SIGINT, SIGTERM};
+	struct sigaction action = {.sa_handler = handler}, before;
+
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (!sigaction(numbers[i], NULL, &before) && before.sa_handler != SIG_IGN)
+			sigaction(numbers[i], &action, NULL);
+}
+
 static enum status draw(struct conf *conf, const struct options *options)
 {
 	const char *destdir = options->destdir ? options->destdir : conf->destdir;
@@ -114,10 +131,14 @@ static enum status draw(struct conf *conf, const struct options *options)
 		return WRONG;
 	graph_script(&data, &script);
 	graph_page(&data, source_of(&conf->arena, &config), &page);
+	catch_signals(on_signal);
 	if (!graph_write(destdir, &script, &page, error, sizeof(error)))
-		status = complain("%s", error);
+		status = graph_stop ? WRONG : complain("%s", error);
 	else if (!options->quiet)
 		printf("%d pictures and index.html written to %s\n", GRAPH_PICTURES, destdir);
+	catch_signals(SIG_DFL);
+	if (graph_stop)
+		raise((int)graph_stop);
 	strbuf_release(&script);
 	strbuf_release(&page);
 	return status || !fflush(stdout) ? status : WRONG;

@@ -2,6 +2,7 @@
 #ifndef BLEY_GRAPH_GRAPH_H
 #define BLEY_GRAPH_GRAPH_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -81,6 +82,9 @@ void graph_script(const struct graph_data *data, struct strbuf *out);
 
 /* index.html; source: what the counts were made from. */
 void graph_page(const struct graph_data *data, const char *source, struct strbuf *out);
+
+/* Set to a signal's number, ends graph_write(): with a failure, and nothing left behind. */
+extern volatile sig_atomic_t graph_stop;
 
 /* Draws with gnuplot and replaces the files in destdir, which is made where it is missing. On
  * failure those that are there are as they were. */

@@ -22,6 +22,8 @@
 
 extern char **environ;
 
+volatile sig_atomic_t graph_stop;
+
 static bool fail(char *error, size_t size, const char *what, int code)
 {
 	snprintf(error, size, "%s: %s", what, strerror(code));
@@ -47,7 +49,7 @@ static bool write_all(int fd, const struct strbuf *text)
 	for (size_t done = 0; done < text->len;) {
 		ssize_t got = write(fd, text->buf + done, text->len - done);
 
-		if (got < 0 && errno != EINTR)
+		if (got < 0 && (errno != EINTR || graph_stop))
 			return false;
 		if (got > 0)
 			done += (size_t)got;
@@ -100,11 +102,12 @@ static int spawn_plotter(int input, int complaints, pid_t *pid)
 
 static bool wait_for(pid_t pid)
 {
-	int status;
+	int status = -1;
 
-	while (waitpid(pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return false;
+	do
+		if (graph_stop)
+			kill(pid, (int)graph_stop);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR);
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -140,7 +143,7 @@ static bool draw(int folder, const struct strbuf *script, char *error, size_t si
 	}
 	sent = write_all(ends[1], script);
 	close(ends[1]);
-	good = wait_for(pid) && sent;
+	good = wait_for(pid) && sent && !graph_stop;
 	if (good)
 		return true;
 	read_complaint(folder, complaint, sizeof(complaint));

@@ -6,6 +6,7 @@ import html
 import os
 import random
 import re
+import signal
 import sqlite3
 import struct
 import subprocess
@@ -116,6 +117,10 @@ class Drawing(bleytest.TestCase):
         """Class to (total, most, least)."""
         return {name: (int(total), int(most), int(least)) for name, total, most, least in
                 re.findall(r"; ([^;]*?) (\d+) \(at most (\d+), at least (\d+) in", text)}
+
+    def read(self, name):
+        with open(self.path(name), encoding="utf-8") as stream:
+            return stream.read()
 
     def files(self):
         found = {}
@@ -230,10 +235,6 @@ class OnServer(Sums):
         self.assertEqual(drawing.wait(servers.PATIENCE), 0, self.read("drawing"))
         self.assertEqual(sorted(os.listdir(self.out)), FILES)
 
-    def read(self, name):
-        with open(self.path(name), encoding="utf-8") as stream:
-            return stream.read()
-
 
 class OnPostgreSQL(OnServer, Drawing):
     @classmethod
@@ -313,6 +314,20 @@ class Graph(Drawing):
         self.write("fakes/gnuplot", "#!/bin/sh\n" + gnuplot + "; for f in delay.png ch-24h-dark.svg; do "
                    "/usr/bin/truncate -s -20 $f; done\n", 0o755)
         fails("^bleygraph: gnuplot did not finish ch-24h-dark.svg$", PATH=fakes)
+
+    def test_stopped(self):
+        self.draw()
+        before = self.files()
+        self.write("fakes/gnuplot", "#!/bin/sh\n: >ar-12h.svg\nexec /bin/sleep 1000\n", 0o755)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            drawing = self.start([bleytest.program("bleygraph"), "-c", self.conf, "-d", self.out],
+                                 env={**os.environ, "PATH": self.path("fakes")})
+            self.wait_until(lambda: glob.glob(os.path.join(self.out, ".bleygraph-*", "ar-12h.svg")), "the plotter")
+            drawing.send_signal(number)
+            self.assertEqual(drawing.wait(bleytest.PATIENCE), -number)
+            self.assertEqual(self.files(), before)
+            self.assertEqual(sorted(os.listdir(self.out)), FILES)
+        self.assertEqual(self.read("bleygraph.out"), "")
 
     def test_no_room_and_no_rights(self):
         self.need("unshare", "mount")
