@@ -15,7 +15,8 @@
  * the text where a match may begin: the worst expression costs a tenth of a second on the longest
  * address. */
 #define STEPS_MOST 20000
-#define HEAP_MOST 4096 /* KiB */
+#define DEPTH_MOST 5000 /* of what it may come back to: some for each character of a text */
+#define HEAP_MOST 4096	/* KiB */
 #define PATTERN_MOST 65536
 #define TEXT_MOST 512
 
@@ -27,6 +28,8 @@ struct regex {
 
 static pcre2_code *parse(const char *pattern, size_t len, int *code, size_t *offset)
 {
+	pcre2_code *compiled;
+	char *copy;
 	/* Texts come from outside: one that is not UTF-8 is searched as far as it is (this implies
 	 * PCRE2_UTF). */
 	const uint32_t options = PCRE2_MATCH_INVALID_UTF | PCRE2_CASELESS |
@@ -36,7 +39,13 @@ static pcre2_code *parse(const char *pattern, size_t len, int *code, size_t *off
 	*code = PCRE2_ERROR_PATTERN_TOO_COMPLICATED;
 	if (len > PATTERN_MOST)
 		return NULL;
-	return pcre2_compile((PCRE2_SPTR)pattern, len, options, code, offset, NULL);
+	/* At the end of `(*LIMIT_DEPTH=1` PCRE2 10.42 looks for the parenthesis behind the pattern:
+	 * let it find a NUL there. */
+	copy = mem_alloc(len + 1);
+	memcpy(copy, pattern, len);
+	compiled = pcre2_compile((PCRE2_SPTR)copy, len, options, code, offset, NULL);
+	free(copy);
+	return compiled;
 }
 
 static struct regex *compile(const char *pattern, size_t len, char *error, size_t size)
@@ -48,6 +57,7 @@ static struct regex *compile(const char *pattern, size_t len, char *error, size_
 	pcre2_code *compiled = parse(pattern, len, &code, &offset);
 
 	if (!compiled) {
+		offset = offset < len ? offset : len;
 		pcre2_get_error_message(code, reason, sizeof(reason));
 		snprintf(error, size, "%s at character %zu", (const char *)reason, offset + 1);
 		return NULL;
@@ -59,6 +69,7 @@ static struct regex *compile(const char *pattern, size_t len, char *error, size_
 	if (!regex->match || !regex->limits)
 		mem_exhausted();
 	pcre2_set_match_limit(regex->limits, STEPS_MOST);
+	pcre2_set_depth_limit(regex->limits, DEPTH_MOST);
 	pcre2_set_heap_limit(regex->limits, HEAP_MOST);
 	return regex;
 }

@@ -16,6 +16,7 @@ import bleytest
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 REQUEST_MOST = 65536
 ATTRIBUTES_MOST = 256
+ENDURED = 6  # seconds of work on expressions that have no end: far more than with our limits, less than with PCRE2's
 
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
@@ -415,6 +416,30 @@ class ConfigurationFaults(FaultCase):
         self.assertEqual(handler.ask_suspicious(), DEFER)
         self.assertEqual(handler.finish(), 0)
         self.wait_for_log(r"\]: error: .*bley\.conf:\d+: .*dbtype")
+
+    def test_expressions_without_end(self):
+        """Each would take longer than the universe has, on the longest name that there is."""
+        catastrophes = ("(a+)+$", "(a|aa)+$", "(.*)*(.*)*(.*)*q$", "^((a*)*)*q", "(?:(?:a?){50}){50}q",
+                        "(?:a?){22}q", "^(\\w+\\s?)*q")
+        entries = "".join(f"/{expression}/\n" for expression in catastrophes)
+        self.write("whitelist_clients", entries)
+        self.write("whitelist_recipients", "postmaster@\n" + entries)
+        self.write_conf(cache_valid=0, static_names=catastrophes[0], dynamic_names=catastrophes[1])
+        handler = self.handler()
+        name = "a" * 240 + "!q!"
+        for number in range(3):
+            self.assertEqual(handler.ask(client_name=name, helo_name=name, recipient=f"{name}{number}@example.org"),
+                             "DUNNO")
+        with open(f"/proc/{handler.process.pid}/stat", encoding="ascii") as stream:
+            work = int(stream.read().rpartition(")")[2].split()[11])  # in user mode
+        self.assertLess(work / os.sysconf("SC_CLK_TCK"), ENDURED)
+        self.assertEqual(handler.ask_suspicious(recipient="postmaster@example.org"), "DUNNO")
+        self.assertEqual(handler.finish(), 0)
+        told = [fault for fault in self.faults() if "too many steps" in fault]
+        self.assertEqual(len(told), len(set(told)), "the log is flooded")
+        for expression in catastrophes[:2]:
+            self.assertTrue(any(f"/{expression}/: " in fault for fault in told), f"{expression} is not in {told}")
+            self.assertTrue(any("_names: " in fault for fault in told), told)
 
     def test_an_expression_that_does_not_compile(self):
         self.write("whitelist_clients", "/broken(/\n")

@@ -11,13 +11,28 @@
 
 #define UNTOUCHED "untouched"
 
+/* Behind what is to be read stands what must not be. */
+static struct regex *compile(struct fuzz_input pattern, char *error, size_t size)
+{
+	static const char behind[] = ")(*UTF)";
+	char *text = malloc(pattern.size + sizeof(behind));
+	struct regex *regex;
+
+	fuzz_require(text != NULL);
+	if (pattern.size)
+		memcpy(text, pattern.data, pattern.size);
+	memcpy(text + pattern.size, behind, sizeof(behind));
+	regex = regex_compile(text, pattern.size, error, size);
+	free(text);
+	return regex;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_input in = {data, size}, pattern = fuzz_line(&in);
 	char *text = fuzz_text(in.data, in.size);
 	char error[256] = UNTOUCHED;
-	struct regex *regex = regex_compile((const char *)pattern.data, pattern.size, error,
-					    sizeof(error));
+	struct regex *regex = compile(pattern, error, sizeof(error));
 	enum regex_result result;
 
 	if (!regex) {

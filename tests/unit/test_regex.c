@@ -52,6 +52,18 @@ static void an_expression_may_hold_nul(void **state)
 	regex_free(regex);
 }
 
+static void nothing_behind_the_pattern_is_read(void **state)
+{
+	static const char pattern[] = "(*LIMIT_DEPTH=4", more[] = "(*LIMIT_DEPTH=4)(*UTF)a";
+	char error[256], expected[256];
+	(void)state;
+
+	assert_null(regex_compile(pattern, strlen(pattern), expected, sizeof(expected)));
+	assert_null(regex_compile(more, strlen(pattern), error, sizeof(error)));
+	assert_string_equal(error, expected);
+	assert_non_null(strstr(error, "at character 16"));
+}
+
 static void what_does_not_compile_says_why(void **state)
 {
 	static const char *const patterns[] = {"(",  "[a",    "*",    "a{2,1}",
@@ -106,6 +118,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(texts_are_searched),
 	    cmocka_unit_test(an_expression_may_hold_nul),
+	    cmocka_unit_test(nothing_behind_the_pattern_is_read),
 	    cmocka_unit_test(what_does_not_compile_says_why),
 	    cmocka_unit_test(a_catastrophe_ends),
 	    cmocka_unit_test(a_text_longer_than_any_name_matches_nothing),
