@@ -198,7 +198,7 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 				      int64_t client_age_us, struct store_memory *out)
 {
 	struct store_memory found = {.status = STORE_UNKNOWN, .client = STORE_CLIENT_NONE};
-	enum store_result result = lite_ready(store);
+	enum store_result result = lite_ready_bounded(store);
 	sqlite3_stmt *stmt;
 	int rc;
 
@@ -275,7 +275,7 @@ static enum store_result store_remember(struct store *store, const struct store_
 	int rc = SQLITE_OK;
 
 	if (client || tuple)
-		result = lite_ready(store);
+		result = lite_ready_bounded(store);
 	if (result != STORE_OK)
 		return result;
 	if (client && tuple)
@@ -318,7 +318,7 @@ static int insert_log(struct store *store, const struct store_log_row *row)
 static enum store_result store_log(struct store *store, const struct store_log_row *rows,
 				   size_t count)
 {
-	enum store_result result = count ? lite_ready(store) : STORE_OK;
+	enum store_result result = count ? lite_ready_bounded(store) : STORE_OK;
 	int rc = SQLITE_OK;
 
 	if (result != STORE_OK || !count)

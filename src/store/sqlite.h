@@ -35,6 +35,7 @@ struct store {
 	sqlite3_stmt *statements[LITE_STATEMENTS]; /* made when first used */
 	int timeout_ms;				   /* the configuration's, or init()'s */
 	int64_t deadline_us;			   /* of the operation in hand, CLOCK_MONOTONIC */
+	bool bounded; /* it is over then, also where it waits for nobody */
 	int64_t opened_us;
 	int64_t looked_us; /* when the file was last seen to be where it was */
 	uint32_t jitter;   /* the sleeps' random state */
@@ -61,6 +62,9 @@ void lite_linger(const struct store *store);
 
 /* Begins an operation: its deadline, and a connection that is fit for use. */
 enum store_result lite_ready(struct store *store);
+
+/* Likewise for one of a decision's: SQLITE_INTERRUPT ends it at its deadline, whatever it does. */
+enum store_result lite_ready_bounded(struct store *store);
 
 /* Maps a code; for a failure keeps its description in store->error. */
 enum store_result lite_result(struct store *store, int rc);

@@ -29,6 +29,10 @@
 #define SLEEP_LEAST_NS 50000 /* between tries for a lock: 0.05 to 0.3 ms */
 #define SLEEP_SPREAD_NS 250000
 #define LOOK_EVERY_US US_PER_S
+/* A file of others' making: a decision takes far fewer steps of SQLite's machine between two looks
+ * at the clock, and nothing in a row is longer than this. */
+#define STEPS_UNWATCHED 100000
+#define LENGTH_MOST 1000000
 /* A checkpoint each so many frames, by the one process whose commit passes the mark: when all that
  * are beyond it tried, each would flush a handful of frames to the disk. A commit adds 2-6 frames.
  */
@@ -63,6 +67,14 @@ static int wait_for_lock(void *arg, int count)
 {
 	(void)count;
 	return lite_wait(arg);
+}
+
+/* Whether the operation in hand is to be given up. */
+static int is_over(void *arg)
+{
+	const struct store *store = arg;
+
+	return store->bounded && store_clock_us() >= store->deadline_us;
 }
 
 static int note_wal(void *arg, sqlite3 *db, const char *schema, int frames)
@@ -128,6 +140,13 @@ static void describe(struct store *store, int rc)
 		break;
 	case SQLITE_FULL:
 		snprintf(out, size, "%s: no room left on the disk", file);
+		break;
+	case SQLITE_INTERRUPT:
+		snprintf(
+		    out, size,
+		    "%s: not done within %d ms; are there triggers in it, or does a table lack "
+		    "its key?",
+		    file, store->timeout_ms);
 		break;
 	default:
 		snprintf(out, size, "%s: %s%s%s", file, reason, os_error ? ": " : "",
@@ -245,6 +264,11 @@ static enum store_result open_file(struct store *store, const char *path)
 	if (sqlite3_db_readonly(store->db, "main") == 1)
 		return lite_result(store, SQLITE_READONLY);
 	sqlite3_busy_handler(store->db, wait_for_lock, store);
+	/* Triggers and computed columns may be in it that are not ours: they cannot call what acts
+	 * outside of the database, make much out of little, or go on for ever. */
+	sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+	sqlite3_limit(store->db, SQLITE_LIMIT_LENGTH, LENGTH_MOST);
+	sqlite3_progress_handler(store->db, STEPS_UNWATCHED, is_over, store);
 	rc = lite_exec(store, PRAGMAS);
 	sqlite3_wal_hook(store->db, note_wal, store);
 	return lite_result(store, rc);
@@ -394,7 +418,17 @@ static bool file_moved(struct store *store)
 enum store_result lite_ready(struct store *store)
 {
 	lite_deadline(store);
+	store->bounded = false;
 	if (store->db && !store->suspect && !file_moved(store))
 		return STORE_OK;
 	return lite_connect(store, NULL);
+}
+
+enum store_result lite_ready_bounded(struct store *store)
+{
+	enum store_result result = lite_ready(store);
+
+	/* Not while it is opened: to take a large database over may take its time. */
+	store->bounded = true;
+	return result;
 }
