@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """configure's contract, and what make installs and takes away again."""
 
+import fnmatch
 import glob
 import os
 import re
@@ -251,11 +252,20 @@ class Packaging(bleytest.TestCase):
         ours = re.search(r"(?m)^VERSION=(.+)", self.read("configure")).group(1)
         self.assertEqual(re.match(r"bley \((.+)-[^-]+\) ", self.read("debian", "changelog")).group(1), ours)
 
-    def test_every_module_is_in_one_package(self):
-        modules = re.search(r"(?m)^ALL_MODULES = \\\n((?:\t.*\n)+)", self.read("Makefile.in")).group(1)
-        packed = "".join(self.read("debian", name) for name in os.listdir(os.path.join(bleytest.SRC, "debian"))
-                         if name.endswith(".install"))
-        self.assertEqual(sorted(re.findall(r"/bley/(\w+)\.so", packed)), sorted(modules.replace("\\", "").split()))
+    def test_every_file_is_in_one_package(self):
+        """As dh_install and dh_missing see it, with the folders that debhelper gives configure."""
+        done = self.run_program(
+            ["make", "-s", "-C", bleytest.BUILD, "install", f"DESTDIR={self.tmp}/root", "prefix=/usr", "libdir=/usr/lib/any",
+             "sysconfdir=/etc", "localstatedir=/var", "systemdsystemunitdir=/lib/systemd/system"], timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        patterns = [line for name in os.listdir(os.path.join(bleytest.SRC, "debian"))
+                    if name.endswith(".install") or name == "not-installed"
+                    for line in self.read("debian", name).splitlines() if line and line[0] != "#"]
+        for folder, _, names in os.walk(self.path("root")):
+            for path in (os.path.relpath(os.path.join(folder, name), self.path("root")) for name in names):
+                fits = [pattern for pattern in patterns
+                        if fnmatch.fnmatch(path, pattern) or path.startswith(f"{pattern}/")]
+                self.assertEqual(len(fits), 1, f"{path}: {fits}")
 
     def test_tarball_leaves_it_out(self):
         if not os.path.exists(os.path.join(bleytest.SRC, ".git")):

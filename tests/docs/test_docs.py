@@ -80,6 +80,33 @@ class Docs(bleytest.TestCase):
             for name, section in re.findall(r"^\.Xr (bley\S*) (\d)", read("man", page), flags=re.M):
                 self.assertIn(f"{name}.{section}", ours, page)
 
+    def test_files(self):
+        """Every file that `make install` puts down is named in a FILES section, and what is named there is put down. A name
+        without a folder is one in a folder that the same section names."""
+        root = self.path("root")
+        done = self.run_program(["make", "-s", "-C", bleytest.BUILD, "install", f"DESTDIR={root}"], timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        installed = {os.path.join(folder, name)[len(root):] for folder, _, names in os.walk(root) for name in names}
+        folders = {os.path.dirname(path) for path in installed}
+        pages = {path for path in installed if re.search(r"/man/man\d/", path)}
+        self.assertTrue(pages)
+        named = set()
+        for page in pages:
+            with open(root + page, encoding="utf-8") as f:
+                source = f.read()
+            section = source.split("\n.Sh FILES\n")[1].split("\n.Sh ")[0].replace("\\-", "-")
+            words = {word for line in re.findall(r"(?m)^\.(?:It )?(Pa .*)", section)
+                     for word in re.findall(r"[^\s,]{2,}", line.replace("Pa ", " "))}
+            there = {word for word in words if word in folders}
+            named |= {word for word in words if word.startswith("/")}
+            named |= {f"{folder}/{word}" for folder in there for word in words if not word.startswith("/")} & installed
+        references = re.findall(r"(?m)^\.Xr (\S+) (\d)", read("man", "bley.8").split(".Sh SEE ALSO\n")[1].split("\n.Sh")[0])
+        known = {f"{name}.{number}" for name, number in references} | {"bley.8"}
+        self.assertEqual({os.path.basename(page) for page in pages} - known, set(), "bley(8) leads to them")
+        self.assertEqual(installed - pages - named, set(), "installed, and named nowhere")
+        self.assertEqual({path for path in named if os.path.dirname(path) in folders} - installed - folders, set(),
+                         "named, and not installed")
+
     def test_options(self):
         for name, section in (("bley", 8), ("bleyctl", 8), ("bleygraph", 1)):
             self.assertEqual(manual_options(manual_section(f"{name}.{section}")), self.help_options(name), name)
