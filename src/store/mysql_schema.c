@@ -31,12 +31,16 @@
 #define CACHE_COLUMNS                                                     \
 	"(ip varchar(39) NOT NULL PRIMARY KEY, status smallint NOT NULL," \
 	" last_action datetime(6) NOT NULL)"
-#define SUFFIX_SIZE 24
+#define SUFFIX_SIZE 28
+#define OLD "_old" /* what was there before */
 #define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
 
 static const char version_sql[] = "SELECT max(version) FROM bley_schema";
 static const char exists_sql[] = "SELECT count(*) FROM information_schema.tables"
 				 " WHERE table_schema = database() AND table_name = ?";
+static const char has_column_sql[] = "SELECT count(*) FROM information_schema.columns"
+				     " WHERE table_schema = database() AND table_name = ?"
+				     " AND column_name = ?";
 /* A column of type timestamp comes in the session's zone, which is UTC; a datetime is local time as
  * it was written. */
 static const char is_datetime_sql[] = "SELECT count(*) FROM information_schema.columns"
@@ -104,16 +108,30 @@ static enum store_result utc_of(struct store *store, const char *table, const ch
 	return rc;
 }
 
+/* The column, or 0 where the table of an older Python daemon lacks it. */
+static enum store_result find_column(struct store *store, const char *table, const char *column,
+				     const char **out)
+{
+	int64_t exists = 0;
+	enum store_result rc = ask(store, has_column_sql, table, column, &exists);
+
+	*out = exists ? column : "0";
+	return rc;
+}
+
 static enum store_result copy_status(struct store *store, const char *suffix,
 				     struct store_schema_report *report)
 {
 	struct strbuf sql = STRBUF_INIT;
 	int64_t before = 0, after = 0;
 	enum store_result rc = ask(store, "SELECT count(*) FROM bley_status", NULL, NULL, &before);
+	const char *fail_count;
 	char utc[200];
 
 	if (rc == STORE_OK)
 		rc = utc_of(store, "bley_status", "last_action", utc, sizeof(utc));
+	if (rc == STORE_OK)
+		rc = find_column(store, "bley_status", "fail_count", &fail_count);
 	if (rc != STORE_OK)
 		return rc;
 	strbuf_addf(&sql,
@@ -124,9 +142,9 @@ static enum store_result copy_status(struct store *store, const char *suffix,
 	strbuf_addstr(&sql, TEXT("lower(coalesce(sender, ''))") " AS b, ");
 	strbuf_addstr(&sql, TEXT("lower(coalesce(recipient, ''))") " AS c, ");
 	strbuf_addf(&sql,
-		    "min(coalesce(status, 2)), max(%s), max(coalesce(fail_count, 0)) FROM "
-		    "bley_status GROUP BY a, b, c",
-		    utc);
+		    "min(coalesce(status, 2)), max(%s), max(coalesce(%s, 0)) FROM bley_status"
+		    " GROUP BY a, b, c",
+		    utc, fail_count);
 	rc = run(store, sql.buf, &after);
 	strbuf_release(&sql);
 	report->folded = before - after;
@@ -137,18 +155,24 @@ static enum store_result copy_status(struct store *store, const char *suffix,
 static enum store_result copy_log(struct store *store, const char *suffix,
 				  struct store_schema_report *report)
 {
-	static const char columns[] = "ip, sender, recipient, action, check_dnswl, check_dnsbl, "
-				      "check_helo, check_dyn, check_db,"
-				      " check_spf, check_s_eq_r, check_postmaster, check_cache";
+	static const char columns[] = "ip, sender, recipient, action, check_dnswl, check_dnsbl,"
+				      " check_helo, check_dyn, check_db, check_spf, check_s_eq_r";
+	const char *postmaster, *cache;
 	struct strbuf sql = STRBUF_INIT;
 	int64_t rows = 0;
 	char utc[200];
 	enum store_result rc = utc_of(store, "bley_log", "logtime", utc, sizeof(utc));
 
+	if (rc == STORE_OK)
+		rc = find_column(store, "bley_log", "check_postmaster", &postmaster);
+	if (rc == STORE_OK)
+		rc = find_column(store, "bley_log", "check_cache", &cache);
 	if (rc != STORE_OK)
 		return rc;
-	strbuf_addf(&sql, "INSERT INTO bley_log%s (logtime, %s) SELECT %s, %s FROM bley_log",
-		    suffix, columns, utc, columns);
+	strbuf_addf(&sql,
+		    "INSERT INTO bley_log%s (logtime, %s, check_postmaster, check_cache)"
+		    " SELECT %s, %s, %s, %s FROM bley_log",
+		    suffix, columns, utc, columns, postmaster, cache);
 	rc = run(store, sql.buf, &rows);
 	strbuf_release(&sql);
 	report->converted += rows;
@@ -184,20 +208,24 @@ static void drop_new(struct store *store, const char *suffix)
 	run(store, sql, NULL);
 }
 
+/* At once; only then are the Python daemon's tables of no more use. */
 static enum store_result put_in_place(struct store *store, const char *suffix, bool status,
 				      bool log)
 {
-	char sql[400];
+	struct strbuf sql = STRBUF_INIT;
 	enum store_result rc;
 
-	snprintf(sql, sizeof(sql),
-		 "RENAME TABLE %s%sbley_status%s TO bley_status, bley_log%s TO bley_log, "
-		 "bley_schema%s TO bley_schema",
-		 status ? "bley_status TO bley_status_python, " : "",
-		 log ? "bley_log TO bley_log_python, " : "", suffix, suffix, suffix);
-	rc = run(store, sql, NULL);
-	if (rc == STORE_OK)
-		rc = run(store, "DROP TABLE IF EXISTS bley_status_python, bley_log_python", NULL);
+	strbuf_addstr(&sql, "RENAME TABLE ");
+	if (status)
+		strbuf_addf(&sql, "bley_status TO bley_status%s" OLD ", ", suffix);
+	if (log)
+		strbuf_addf(&sql, "bley_log TO bley_log%s" OLD ", ", suffix);
+	strbuf_addf(&sql,
+		    "bley_status%s TO bley_status, bley_log%s TO bley_log,"
+		    " bley_schema%s TO bley_schema",
+		    suffix, suffix, suffix);
+	rc = run(store, sql.buf, NULL);
+	strbuf_release(&sql);
 	return rc;
 }
 
@@ -236,7 +264,7 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 
 	if (rc != STORE_OK || exists)
 		return rc; /* another process was faster */
-	snprintf(suffix, sizeof(suffix), "_%llx",
+	snprintf(suffix, sizeof(suffix), "_new_%llx",
 		 (unsigned long long)store_clock_us() ^ (unsigned long long)getpid() << 40);
 	rc = make_new(store, suffix, &done);
 	if (rc == STORE_OK) {
@@ -310,6 +338,11 @@ static enum store_result see_to_version(struct store *store, struct store_schema
  * failure can be caught here (Galera's at COMMIT). The parameters' names must not be columns'.
  */
 #define GIVEN "given_ip, given_sender, given_recipient"
+#define INSERT_GIVEN MY_ROW_INSERT(GIVEN, "given_status")
+#define TOUCH_GIVEN MY_ROW_TOUCH(GIVEN)
+#define PASS_GIVEN MY_ROW_PASS(GIVEN)
+#define AGAIN_GIVEN MY_ROW_AGAIN(GIVEN)
+#define CLIENT_GIVEN MY_ROW_CLIENT("given_ip, given_client")
 
 static const char procedure_sql[] =
     "CREATE PROCEDURE " MY_PROCEDURE " (given_change tinyint,"
@@ -317,40 +350,53 @@ static const char procedure_sql[] =
     " given_recipient varchar(254) CHARACTER SET utf8mb4, given_status smallint,"
     " given_client smallint) MODIFIES SQL DATA SQL SECURITY INVOKER"
     " COMMENT 'bley: a tuple and its client, changed in one round trip' BEGIN"
-    " START TRANSACTION;"
-    " DO LAST_INSERT_ID(0);"
-    " CASE given_change"
-    " WHEN 1 THEN " MY_ROW_INSERT(
-	GIVEN,
-	"given_status") ";"
-			" WHEN 2 THEN " MY_ROW_TOUCH(
-			    GIVEN) ";"
-				   " WHEN 3 THEN " MY_ROW_PASS(
-				       GIVEN) ";"
-					      " ELSE " MY_ROW_AGAIN(
-						  GIVEN) ";"
-							 " END CASE;"
-							 " IF given_change <> 1 OR "
-							 "LAST_INSERT_ID() = 0 THEN " MY_ROW_CLIENT(
-							     "given_ip, given_client") ";"
-										       " END IF;"
-										       " COMMIT;"
-										       " SELECT "
-										       "LAST_"
-										       "INSERT_ID()"
-										       ";"
-										       " END";
+    " START TRANSACTION; DO LAST_INSERT_ID(0);"
+    " CASE given_change WHEN 1 THEN " INSERT_GIVEN "; WHEN 2 THEN " TOUCH_GIVEN
+    "; WHEN 3 THEN " PASS_GIVEN "; ELSE " AGAIN_GIVEN "; END CASE;"
+    " IF given_change <> 1 OR LAST_INSERT_ID() = 0 THEN " CLIENT_GIVEN "; END IF;"
+    " COMMIT; SELECT LAST_INSERT_ID(); END";
 _Static_assert(STORE_INSERT == 1 && STORE_TOUCH == 2 && STORE_PASS == 3 && STORE_AGAIN == 4,
 	       "the numbers in procedure_sql, which stay as they are");
 
-/* Where it cannot be made, for want of the right to, all works without it. */
+static bool take_name(void *context, char *const *row)
+{
+	struct strbuf *sql = context;
+
+	strbuf_addf(sql, "%s`%s`", sql->len ? ", " : "DROP TABLE IF EXISTS ", row[0]);
+	return true;
+}
+
+/* The Python daemon's tables, taken over, and what attempts that were broken off have left behind.
+ * One that is at work on another node all the same finds then that it comes too late. */
+static enum store_result drop_leftovers(struct store *store)
+{
+	static const char names_sql[] =
+	    "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
+	    " AND table_name REGEXP '^bley_(schema|status|log)_new_[0-9a-f]+(" OLD ")?$'";
+	struct strbuf sql = STRBUF_INIT;
+	enum store_result rc = my_stream(store, names_sql, NULL, 0, take_name, &sql);
+
+	if (rc == STORE_OK && sql.len)
+		rc = run(store, sql.buf, NULL);
+	strbuf_release(&sql);
+	return rc;
+}
+
 static enum store_result make_procedure(struct store *store)
 {
 	int64_t exists = 0;
 	enum store_result rc = ask(store, my_procedure_sql, NULL, NULL, &exists);
 
-	if (rc == STORE_OK && !exists)
-		rc = run(store, procedure_sql, NULL);
+	return rc == STORE_OK && !exists ? run(store, procedure_sql, NULL) : rc;
+}
+
+/* What makes it whole, but may also fail: all works without it. */
+static enum store_result finish(struct store *store)
+{
+	enum store_result rc = make_procedure(store);
+
+	if (store->conn)
+		rc = drop_leftovers(store);
 	return store->conn ? STORE_OK : rc;
 }
 
@@ -371,7 +417,7 @@ enum store_result my_schema_check(struct store *store, struct store_schema_repor
 		rc = STORE_BROKEN;
 	}
 	if (rc == STORE_OK && (report || done.created || done.taken_over))
-		rc = make_procedure(store);
+		rc = finish(store);
 	if (rc == STORE_OK && report)
 		*report = done;
 	return rc;

@@ -955,6 +955,22 @@ static void case_take_over(void)
 	driver->close(store);
 }
 
+/* Before the Python daemon counted failures, and logged whitelists and its cache. */
+static void case_take_over_older(void)
+{
+	ask("python");
+	sql("ALTER TABLE bley_status DROP COLUMN fail_count");
+	sql("ALTER TABLE bley_log DROP COLUMN check_postmaster");
+	sql("ALTER TABLE bley_log DROP COLUMN check_cache");
+	INT(init_schema().taken_over, true);
+	ROWS("SELECT sender, status, fail_count FROM bley_status WHERE sender LIKE '%e%'"
+	     " ORDER BY sender",
+	     "folded@example.com|0|0\nsingle@example.com|2|0\nsix@example.com|2|0\n");
+	ROWS("SELECT ip, check_dnswl, check_db, check_postmaster, check_cache FROM bley_log"
+	     " ORDER BY logtime",
+	     "192.0.2.1|0|-1|0|0\n192.0.2.2|1|-1|0|0\n");
+}
+
 static void case_race_take_over(void)
 {
 	ask("python");
@@ -1046,6 +1062,7 @@ static const struct {
     CASE(race_init),
     CASE(newer_schema),
     CASE(take_over),
+    CASE(take_over_older),
     CASE(race_take_over),
     CASE(python_sql),
     CASE(mended),

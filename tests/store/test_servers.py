@@ -390,12 +390,12 @@ class MariaDB(ServerCase, bleytest.TestCase):
     def processes(self):
         return [self.server.process.pid]
 
-    def lock(self):
+    def lock(self, table="bley_status"):
         process = subprocess.Popen(
             ["mariadb", "--no-defaults", "-uroot", "-S", self.server.host, "-N", "-B", "-n", self.name], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True)
         self.addCleanup(bleytest.stop, process)
-        process.stdin.write("LOCK TABLES bley_status WRITE; SELECT 'held';\n")
+        process.stdin.write(f"LOCK TABLES {table} WRITE; SELECT 'held';\n")
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), "held\n")
         return process
@@ -421,6 +421,29 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.query(f"REVOKE EXECUTE ON {self.name}.* FROM bley@localhost, bley")
         self.assertEqual(self.handler().ask_suspicious(sender="4@example.net"), DEFER)
         self.assertFalse(self.faults())
+
+    def test_init_is_killed_in_mid_take_over(self):
+        """The Python daemon's tables are whole, and the next one begins anew and leaves nothing behind."""
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_mysql.sql"), encoding="utf-8") as stream:
+            self.query(stream.read())
+        self.query("INSERT INTO bley_status SELECT '192.0.2.9', 0, NOW(), seq, 'r@example.org', 0 FROM seq_1_to_2000")
+        holder = self.lock("bley_log")
+        process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "init"])
+        self.wait_until(lambda: "bley_log_new_" in self.query("SHOW TABLES"), "the second of the tables")
+        process.kill()
+        process.wait()
+        bleytest.stop(holder)
+        self.assertIn("bley_status_new_", self.query("SHOW TABLES"))
+        self.query("CREATE TABLE bley_status_2020 AS SELECT * FROM bley_status")
+        done = self.bleyctl("init")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.query("SHOW TABLES").split(),
+                         ["bley_cache", "bley_log", "bley_schema", "bley_status", "bley_status_2020"])
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "2004")
+        self.assertEqual(self.query("SELECT count(*) FROM bley_log").strip(), "2")
+        self.query("CREATE TABLE bley_status_new_f00_old AS SELECT 1")  # killed after all was in place
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.assertNotIn("new", self.query("SHOW TABLES"))
 
     def rows_read(self):
         return sum(int(line.split()[1]) for line in self.query("SHOW GLOBAL STATUS LIKE 'Handler_read%'").splitlines())
