@@ -10,6 +10,7 @@
 #include "policy/resolving.h"
 
 #define MS_IN_SECOND 1000
+#define US_IN_SECOND INT64_C(1000000)
 
 /* RFC 5782 section 5: these must be listed, and these must not. Lists of IPv6 addresses are few, so
  * that what they lack is no fault. */
@@ -125,7 +126,15 @@ static const char *diagnose(struct arena *arena, const struct patient *patient)
 	return NULL;
 }
 
-static void conclude(struct arena *arena, struct patient *patient)
+static const char *describe(const struct dns_question *q)
+{
+	if (q[LISTED6].status != DNS_OK)
+		return "IPv4 only";
+	return q[LISTED].status == DNS_OK ? "IPv4 and IPv6" : "IPv6 only";
+}
+
+/* slow_us: what takes longer is in danger of missing dns_timeout. */
+static void conclude(struct arena *arena, struct patient *patient, int64_t slow_us)
 {
 	const struct dns_question *q = patient->questions;
 	const char *wrong = diagnose(arena, patient);
@@ -134,8 +143,11 @@ static void conclude(struct arena *arena, struct patient *patient)
 	for (int i = 0; i < PROBES; i++)
 		if (q[i].status != DNS_PENDING && q[i].elapsed_us > h->slowest_us)
 			h->slowest_us = q[i].elapsed_us;
+	if (!wrong && h->slowest_us > slow_us)
+		wrong = "takes more than half of dns_timeout to answer: it delays mail; take it "
+			"out if that lasts";
 	h->well = !wrong;
-	h->text = wrong ? wrong : q[LISTED6].status == DNS_OK ? "IPv4 and IPv6" : "IPv4 only";
+	h->text = wrong ? wrong : describe(q);
 }
 
 static size_t add_lists(struct arena *arena, const struct dnsl_entries *entries, bool white,
@@ -179,7 +191,7 @@ bool health_check(const struct conf *conf, struct arena *arena, struct health **
 	while (resolver->ops->next(resolver, -1))
 		;
 	for (size_t i = count; i-- > 0;) {
-		conclude(arena, &patients[i]);
+		conclude(arena, &patients[i], conf->dns_timeout * US_IN_SECOND / 2);
 		patients[i].health->next = *out;
 		*out = patients[i].health;
 	}

@@ -95,6 +95,9 @@ class Check(bleytest.TestCase):
 2.0.0.127.good.test. A 127.0.0.2
 2.0.0.127.both.test. A 127.0.0.2
 2.{six[2:]}.both.test. A 127.0.0.2
+2.{six[2:]}.six.test. A 127.0.0.2
+2.0.0.127.all6.test. A 127.0.0.2
+*.f.f.f.f.{six[24:]}.all6.test. A 127.0.0.2
 *.all.test. A 127.0.0.2
 *.parked.test. A 203.0.113.9
 *.public.test. A 127.255.255.254
@@ -105,19 +108,36 @@ other.empty.test. A 127.0.0.2
         servers = dnsnet.NameServers(self, zone)
         conf = self.write_conf(dns_servers=servers.address, dnsbl_threshold=1, dnswl_threshold=1, dns_timeout=60,
                                dnswls="white.test, quota.test",
-                               dnsbls="good.test, both.test, all.test, parked.test, public.test, empty.test, good.test=127.0.0.3")
+                               dnsbls="good.test, both.test, six.test, all6.test, x.servfail.test, x.refuse.test, all.test, parked.test, public.test, empty.test, good.test=127.0.0.3")
         text = self.check(conf, 1).stdout
         for line in ("whitelist white.test: ok, IPv4 only", "whitelist quota.test: WRONG, refuses (127.0.0.255): over its",
                      "blacklist good.test: ok, IPv4 only", "blacklist both.test: ok, IPv4 and IPv6",
-                     "blacklist all.test: WRONG, lists everything", "blacklist parked.test: WRONG, answers 203.0.113.9",
+                     "blacklist six.test: ok, IPv6 only",
+                     "blacklist all.test: WRONG, lists everything", "blacklist all6.test: WRONG, lists everything",
+                     "blacklist x.servfail.test: WRONG, cannot be asked (SERVFAIL)", "blacklist x.refuse.test: WRONG, cannot be asked (REFUSED)", "blacklist parked.test: WRONG, answers 203.0.113.9",
                      "blacklist public.test: WRONG, refuses (127.255.255.254): asked through a public",
                      "blacklist empty.test: WRONG, is empty"):
             self.assertIn(f"DNS {line}", text)
-        self.assertEqual(text.count("DNS "), 8)
+        self.assertEqual(text.count("DNS "), 12)
         why = self.bleyctl("why", "127.0.0.2", "a@b.test", "c@d.test", "--json", conf=conf)
         lists = {one["name"]: one for one in json.loads(why.stdout)["lists"]}
         self.assertEqual((lists["white.test"]["answer"], lists["white.test"]["hit"]), ("127.0.10.2", True))
         self.assertEqual((lists["empty.test"]["answer"], lists["empty.test"]["hit"]), ("not listed", False))
+
+    def test_slow_lists(self):
+        """One that never answers, and one that answers when half of the time is over. The others are well."""
+        def rule(query):
+            answers = [(None, "A", "127.0.0.2")] if query.name.startswith("2.0.0.127.") else []
+            if query.name.endswith("slow.test"):
+                query.later(5.1, lambda: query.reply(*answers))
+            elif query.name.endswith("good.test"):
+                query.reply(*answers)
+        address = dnsnet.FakeServer(self, rule).address
+        conf = self.write_conf(dns_servers=address, dnsbl_threshold=1, dns_timeout=10, dnsbls="good.test, slow.test, dead.test")
+        text = self.check(conf, 1).stdout
+        self.assertRegex(text, r"DNS blacklist good.test: ok, IPv4 only \(\d+ ms\)")
+        self.assertRegex(text, r"DNS blacklist slow.test: WRONG, (takes more than half of dns_timeout|does not answer in time).* take it out if")
+        self.assertIn("DNS blacklist dead.test: WRONG, does not answer in time", text)
 
 
 class Config(bleytest.TestCase):
