@@ -11,6 +11,7 @@
 #include "policy/resolving.h"
 #include "policy/storage.h"
 
+#define WHITELIST_COMPLAINTS_MOST 5 /* a file */
 #define MICROSECONDS INT64_C(1000000)
 #define STORE_RETRY_US                                                             \
 	MICROSECONDS /* how long a database that could not be opened is left alone \
@@ -58,12 +59,18 @@ void session_release(struct session *s)
 	arena_release(&s->arena);
 }
 
+/* Each process reads the whitelists: of a file full of rubbish only the beginning is told. */
 static void complain_whitelist(void *context, const char *file, unsigned line, const char *message)
 {
 	struct session *s = context;
+	unsigned *told = &s->told_of_whitelist[file == s->conf->whitelist_clients_file];
 	char text[1024];
 
-	if (line)
+	if (++*told > WHITELIST_COMPLAINTS_MOST + 1)
+		return;
+	if (*told > WHITELIST_COMPLAINTS_MOST)
+		snprintf(text, sizeof(text), "%s: and more; 'bleyctl check' tells all", file);
+	else if (line)
 		snprintf(text, sizeof(text), "%s:%u: %s", file, line, message);
 	else
 		snprintf(text, sizeof(text), "%s: %s", file, message);

@@ -28,6 +28,7 @@ struct session {
 	const struct conf *conf;
 	struct verdict_policy policy;
 	struct whitelist *clients, *recipients;
+	unsigned told_of_whitelist[2]; /* complaints about recipients, and about clients */
 	struct store_config store_config;
 	const struct store_driver *driver;
 	struct store *store;

@@ -450,6 +450,21 @@ class ConfigurationFaults(FaultCase):
         self.assertEqual(len(self.faults()), 1)
         self.assertIn(f"warning: {self.path('whitelist_clients')}:1: ", self.faults()[0])
 
+    def test_a_whitelist_full_of_rubbish(self):
+        """A process tells the beginning only, of each file; bleyctl check tells all."""
+        for name in ("clients", "recipients"):
+            self.write("whitelist_" + name, "/broken(/\n192.0.2.999/\n" + "/(/\n@@\n" * 500)
+        handler = self.handler()
+        for _ in range(2):
+            self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.assertEqual(handler.finish(), 0)
+        for name in ("clients", "recipients"):
+            faults = [line for line in self.faults() if "whitelist_" + name in line]
+            self.assertEqual(len(faults), 6, faults)
+            self.assertIn("/whitelist_" + name + ": and more; 'bleyctl check' tells all", faults[5])
+        self.assertEqual(len(self.faults()), 12)
+        self.assertGreater(self.bleyctl("check").stderr.count("/whitelist_clients:"), 900)
+
     def test_a_failure_action_that_rejects_is_refused(self):
         for action in ("REJECT", "reject go away", "550 no", "DISCARD", "5.7.1 no"):
             self.write_conf(dbpath=self.path("no", "such", "folder"), failure_action=action)
