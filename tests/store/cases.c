@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/ipaddr.h"
+#include "base/strbuf.h"
 #include "probe.h"
 
 #define US_PER_S INT64_C(1000000)
@@ -592,6 +594,325 @@ static void case_graph(void)
 	driver->close(store);
 }
 
+/* --- what bleyctl lists, forgets and counts */
+
+/* Rows as lines, columns parted by `|`; `left` is how many are wanted. */
+struct lines {
+	struct strbuf text;
+	int left;
+};
+
+#define LINES_INIT(wanted)                          \
+	{                                           \
+		.text = STRBUF_INIT, .left = wanted \
+	}
+
+static bool take_row(void *context, const struct store_row *row)
+{
+	struct lines *lines = context;
+
+	strbuf_addf(&lines->text, "%s|%d|%s|%s|%d|%lldh\n", row->tuple.ip, row->status,
+		    row->tuple.sender, row->tuple.recipient, row->fail_count,
+		    (long long)(row->age_us / HOUR_US));
+	return --lines->left > 0;
+}
+
+static void check_lines(int line, const char *what, struct lines *lines, const char *should)
+{
+	check_text(line, what, lines->text.len ? lines->text.buf : "", should);
+	strbuf_release(&lines->text);
+}
+
+static void check_list(int line, struct store *store, struct store_filter filter, int wanted,
+		       const char *should)
+{
+	struct lines lines = LINES_INIT(wanted);
+
+	check_ok(line, store, driver->list(store, &filter, take_row, &lines));
+	check_lines(line, "list", &lines, should);
+}
+
+/* A filter's members; ANY where it says nothing of the status. */
+#define ANY .status = STORE_UNKNOWN
+#define LISTS(store, should, ...) \
+	check_list(__LINE__, store, (struct store_filter){__VA_ARGS__}, 99, should)
+
+static const struct ipnet *net(const char *text)
+{
+	static struct ipnet out;
+	bool host_bits;
+
+	INT(ipnet_parse(text, &out, &host_bits), true);
+	return &out;
+}
+
+#define ROW_A "192.0.2.1|2|sender@example.com|rcpt@example.org|1|3h\n"
+#define ROW_C "192.0.2.200|0|100%_!@example.com|x_y@example.org|0|2h\n"
+#define ROW_D "198.51.100.7|1|sender@example.com|xzy@example.org|0|1h\n"
+#define ROW_B "2001:0db8:0000:0000:0000:0000:0000:0001|3||rcpt@example.org|0|0h\n"
+
+/* One an hour, the youngest one just now. */
+static struct store *open_filled(void)
+{
+	static const struct store_tuple c = {"192.0.2.200", "100%_!@example.com",
+					     "x_y@example.org"};
+	static const struct store_tuple d = {"198.51.100.7", "sender@example.com",
+					     "xzy@example.org"};
+	struct store *store = open_store();
+
+	insert(store, &tuple_a, STORE_GREY);
+	INT(change(store, &tuple_a, STORE_AGAIN), STORE_GREY);
+	move("bley_status", HOUR_US);
+	insert(store, &c, STORE_CLEAN);
+	move("bley_status", HOUR_US);
+	insert(store, &d, STORE_LISTED);
+	move("bley_status", HOUR_US);
+	insert(store, &tuple_b, 3);
+	return store;
+}
+
+static void case_list(void)
+{
+	struct store *store = open_filled();
+
+	LISTS(store, ROW_A ROW_C ROW_D ROW_B, ANY);
+	LISTS(store, ROW_A ROW_B, .status = STORE_GREY); /* and larger values */
+	LISTS(store, ROW_C, .status = STORE_CLEAN);
+	LISTS(store, ROW_D, .status = STORE_LISTED);
+	LISTS(store, ROW_D ROW_B, ANY, .since_us = 3 * HOUR_US / 2);
+	LISTS(store, ROW_B ROW_D, ANY, .limit = 2); /* newest first */
+	LISTS(store, ROW_A ROW_D, ANY, .address = "sender@example.com");
+	LISTS(store, ROW_D, ANY, .address = "xzy@example.org");
+	LISTS(store, ROW_B, ANY, .address = "");
+	LISTS(store, "", ANY, .address = "sender@example.co_");
+	LISTS(store, ROW_A, .status = STORE_GREY, .net = net("192.0.2.0/24"), .sender = "sender@%",
+	      .recipient = "rcpt@%", .since_us = 9 * HOUR_US, .limit = 9);
+	LISTS(store, "", .status = STORE_CLEAN, .net = net("198.51.100.0/24"));
+	check_list(__LINE__, store, (struct store_filter){ANY}, 1, ROW_A);
+	INT(recall(store, &tuple_b, 0).status, 3); /* also after one that was stopped */
+	driver->close(store);
+}
+
+static void case_list_nets(void)
+{
+	struct store *store = open_filled();
+
+	LISTS(store, ROW_C, ANY, .net = net("192.0.2.128/25"));
+	LISTS(store, ROW_A ROW_C, ANY, .net = net("192.0.0.0/14"));
+	LISTS(store, ROW_A, ANY, .net = net("192.0.2.1"));
+	LISTS(store, ROW_A ROW_C ROW_D, ANY, .net = net("0.0.0.0/0"));
+	LISTS(store, ROW_B, ANY, .net = net("2001:db8::/32"));
+	LISTS(store, ROW_B, ANY, .net = net("2001:db8::1"));
+	LISTS(store, ROW_B, ANY, .net = net("::/0"));
+	LISTS(store, "", ANY, .net = net("2001:db9::/32"));
+	sql("INSERT INTO bley_status VALUES ('no address', 0, '2026-01-01 00:00:00', 's', 'r', 0)");
+	LISTS(store, ROW_A ROW_C ROW_D, ANY, .net = net("0.0.0.0/0"));
+	driver->close(store);
+}
+
+/* SQL's own characters, escaped or not, and no pattern in what the database has. */
+static void case_list_patterns(void)
+{
+	struct store *store = open_filled();
+
+	LISTS(store, ROW_C, ANY, .sender = "100!%!_!!@example.com");
+	LISTS(store, ROW_C, ANY, .sender = "1__%!%%");
+	LISTS(store, ROW_C ROW_D, ANY, .recipient = "x_y@%");
+	LISTS(store, ROW_C, ANY, .recipient = "x!_y@%");
+	LISTS(store, ROW_B, ANY, .sender = "");
+	LISTS(store, "", ANY, .sender = "' OR 1=1 --");
+	LISTS(store, "", ANY, .sender = "\\%");
+	driver->close(store);
+}
+
+static bool take_log(void *context, const struct store_log_row *row, int64_t time_us)
+{
+	struct lines *lines = context;
+	int64_t now_us = (int64_t)time(NULL) * US_PER_S;
+
+	check_between(__LINE__, "time", now_us - time_us, row->age_us - SLACK_US,
+		      row->age_us + SLACK_US);
+	strbuf_addf(&lines->text, "%s|%s|%s|%s|", row->tuple.ip, row->tuple.sender,
+		    row->tuple.recipient, row->action);
+	for (int i = 0; i < STORE_LOG_CHECKS; i++)
+		strbuf_addf(&lines->text, "%d ", row->checks[i]);
+	strbuf_addf(&lines->text, "%lldh\n", (long long)(row->age_us / HOUR_US));
+	return --lines->left > 0;
+}
+
+static void check_log(int line, struct store *store, struct store_filter filter, int64_t age_us,
+		      int64_t lag_us, int wanted, const char *should)
+{
+	int64_t after_us = age_us ? (int64_t)time(NULL) * US_PER_S - age_us : 0;
+	struct lines lines = LINES_INIT(wanted);
+
+	check_ok(line, store, driver->read_log(store, &filter, after_us, lag_us, take_log, &lines));
+	check_lines(line, "log", &lines, should);
+}
+
+#define LOG(store, should, age_us, lag_us, ...) \
+	check_log(__LINE__, store, (struct store_filter){__VA_ARGS__}, age_us, lag_us, 99, should)
+
+#define LOG_A "192.0.2.1|sender@example.com|rcpt@example.org|DUNNO|0 1 2 3 -1 5 6 7 8 3h\n"
+#define LOG_B                                                                        \
+	"2001:0db8:0000:0000:0000:0000:0000:0001||rcpt@example.org|DEFER_IF_PERMIT|" \
+	"1 0 0 0 2 0 0 0 0 1h\n"
+#define LOG_C "192.0.2.1|sender@example.com|rcpt@example.org|PREPEND|0 0 0 0 2 0 0 0 0 0h\n"
+
+static void case_read_log(void)
+{
+	struct store_log_row rows[] = {
+	    {tuple_a, "PREPEND", {0, 0, 0, 0, 2, 0, 0, 0, 0}, US_PER_S},
+	    {tuple_a, "DUNNO", {0, 1, 2, 3, -1, 5, 6, 7, 8}, 3 * HOUR_US},
+	    {tuple_b, "DEFER_IF_PERMIT", {1, 0, 0, 0, 2, 0, 0, 0, 0}, HOUR_US},
+	};
+	struct store *store = open_store();
+
+	LOG(store, "", 0, 0, ANY);
+	OK(store, driver->log(store, rows, 3));
+	LOG(store, LOG_A LOG_B LOG_C, 0, 0, ANY);
+	LOG(store, LOG_B LOG_C, 2 * HOUR_US, 0, ANY);
+	LOG(store, LOG_A LOG_B, 0, HOUR_US / 2, ANY); /* at least that old */
+	LOG(store, LOG_B, 2 * HOUR_US, HOUR_US / 2, ANY);
+	LOG(store, LOG_C LOG_B, 0, 0, ANY, .limit = 2); /* newest first */
+	LOG(store, LOG_B LOG_C, 0, 0, ANY, .since_us = 2 * HOUR_US);
+	LOG(store, LOG_A LOG_C, 0, 0, .net = net("192.0.2.0/24"), .status = STORE_GREY);
+	LOG(store, LOG_B, 0, 0, ANY, .sender = "");
+	LOG(store, LOG_A LOG_C, 0, 0, ANY, .address = "sender@example.com", .recipient = "r_pt@%");
+	check_log(__LINE__, store, (struct store_filter){ANY}, 0, 0, 1, LOG_A);
+	/* the Python daemon's rows may lack anything but the time */
+	sql("DELETE FROM bley_log WHERE action <> 'DEFER_IF_PERMIT'");
+	sql("INSERT INTO bley_log (logtime) SELECT min(logtime) FROM bley_log");
+	LOG(store, "||||0 0 0 0 0 0 0 0 0 1h\n", 0, 0, ANY, .limit = 1);
+	driver->close(store);
+}
+
+static void check_forget(int line, struct store *store, struct store_filter filter, int tuples,
+			 int clients)
+{
+	for (int dry_run = 1; dry_run >= 0; dry_run--) {
+		struct store_forgotten out = {.tuples = -1, .clients = -1};
+
+		check_ok(line, store, driver->forget(store, &filter, dry_run, &out));
+		check_int(line, "tuples", out.tuples, tuples);
+		check_int(line, "clients", out.clients, clients);
+	}
+}
+
+#define FORGETS(store, tuples, clients, ...) \
+	check_forget(__LINE__, store, (struct store_filter){__VA_ARGS__}, tuples, clients)
+
+/* Counted first, then done; what is not meant stays. */
+static void case_forget(void)
+{
+	static const struct store_tuple other = {"192.0.2.77", "", ""};
+	struct store *store = open_filled();
+
+	remember_client(store, &tuple_a, STORE_CLIENT_BAD);
+	remember_client(store, &tuple_b, STORE_CLIENT_GOOD);
+	remember_client(store, &other, STORE_CLIENT_BAD); /* without tuples */
+	FORGETS(store, 0, 0, ANY, .address = "nobody@example.com");
+	FORGETS(store, 1, 0, ANY, .recipient = "x!_y@%");
+	FORGETS(store, 0, 0, ANY, .net = net("192.0.2.0/24"), .sender = "other@%");
+	FORGETS(store, 2, 1, ANY, .address = "sender@example.com");
+	LISTS(store, ROW_B, ANY);
+	INT(recall(store, &tuple_a, HOUR_US).client, STORE_CLIENT_NONE);
+	INT(recall(store, &tuple_b, HOUR_US).client, STORE_CLIENT_GOOD);
+	FORGETS(store, 0, 1, ANY, .net = net("192.0.2.64/26"));
+	FORGETS(store, 1, 1, ANY, .net = net("2001:db8::/32"));
+	ROWS("SELECT count(*) FROM bley_status", "0\n");
+	ROWS("SELECT count(*) FROM bley_cache", "0\n");
+	driver->close(store);
+}
+
+static void case_forget_all(void)
+{
+	struct store *store = open_filled();
+
+	FORGETS(store, 2, 0, ANY, .since_us = 3 * HOUR_US / 2);
+	FORGETS(store, 1, 0, .status = STORE_GREY);
+	FORGETS(store, 1, 0, ANY);
+	driver->close(store);
+}
+
+static void take_stat(void *context, const struct store_stat *stat)
+{
+	struct lines *lines = context;
+
+	switch (stat->kind) {
+	case STORE_STAT_DECISIONS:
+		/* in no order */
+		lines->left += (int)stat->count *
+			       (10 * (int)stat->reason + (int)strlen(stat->name));
+		break;
+	case STORE_STAT_TUPLES:
+		strbuf_addf(&lines->text, "%lld after %lld\n", (long long)stat->count,
+			    (long long)stat->seconds);
+		break;
+	case STORE_STAT_CLIENT:
+		strbuf_addf(&lines->text, "%s %lld %lld\n", stat->name, (long long)stat->count,
+			    (long long)stat->deferred);
+		break;
+	}
+}
+
+static void check_stats(int line, struct store *store, struct store_stat_query query, int decisions,
+			const char *should)
+{
+	struct lines lines = LINES_INIT(0);
+
+	check_ok(line, store, driver->stats(store, &query, take_stat, &lines));
+	check_int(line, "decisions", lines.left, decisions);
+	check_lines(line, "stats", &lines, should);
+}
+
+#define STATS(store, decisions, should, ...) \
+	check_stats(__LINE__, store, (struct store_stat_query){__VA_ARGS__}, decisions, should)
+#define DEFER "DEFER_IF_PERMIT"
+
+static void case_stats(void)
+{
+	const int64_t minute_us = 60 * US_PER_S;
+	struct store_tuple c = {"192.0.2.3", "c@example.com", "rcpt@example.org"};
+	struct store_log_row rows[] = {
+	    /* a came back after 50 minutes and, too early, before; b after more than an hour */
+	    {tuple_a, DEFER, {0, 0, 2, 0, -1, 0, 0, 0, 0}, 100 * minute_us},
+	    {tuple_a, DEFER, {0, 0, 0, 0, 2, 0, 0, 0, 0}, 90 * minute_us},
+	    {tuple_a, "PREPEND", {0, 0, 0, 0, 2, 0, 0, 0, 0}, 50 * minute_us},
+	    {tuple_a, "DUNNO", {0, 0, 0, 0, 0, 0, 0, 0, 0}, 40 * minute_us},
+	    {tuple_b, DEFER, {0, 2, 0, 0, -1, 0, 0, 0, 0}, 100 * minute_us},
+	    {tuple_b, "PREPEND", {0, 0, 0, 0, 3, 0, 0, 0, 0}, 20 * minute_us + 30 * US_PER_S},
+	    /* c has not; what the cache said is no coming back */
+	    {c, DEFER, {0, 2, 0, 0, -1, 0, 0, 0, 0}, 100 * minute_us},
+	    {c, DEFER, {0, 0, 0, 0, -1, 0, 0, 0, 1}, 99 * minute_us},
+	    {c, "DUNNO", {1, 0, 0, 0, -1, 0, 0, 0, 0}, 30 * minute_us},
+	    {c, "DUNNO", {0, 1, 1, 0, -1, 0, 0, 0, 0}, 29 * minute_us},
+	    {c, "DUNNO", {0, 0, 0, 0, -1, 0, 0, 1, 0}, 28 * minute_us},
+	    /* longer ago than is asked for */
+	    {c, DEFER, {0, 0, 2, 0, -1, 0, 0, 0, 0}, 300 * minute_us},
+	};
+	struct store *store = open_store();
+
+	STATS(store, 0, "", .clients = 9);
+	OK(store, driver->log(store, rows, sizeof(rows) / sizeof(rows[0])));
+	STATS(store,
+	      (10 * STORE_REASON_CHECKS + 15) + (10 * STORE_REASON_TOO_EARLY + 15) +
+		  2 * (10 * STORE_REASON_WAITED + 7) + (10 * STORE_REASON_KNOWN + 5) +
+		  2 * (10 * STORE_REASON_DNSBL + 15) + (10 * STORE_REASON_CACHE + 15) +
+		  (10 * STORE_REASON_DNSWL + 5) + (10 * STORE_REASON_UNSUSPECTED + 5) +
+		  (10 * STORE_REASON_WHITELIST + 5),
+	      "1 after -1\n1 after 3000\n1 after 4740\n192.0.2.3 5 2\n192.0.2.1 4 2\n",
+	      .since_us = 4 * HOUR_US, .dnswl_threshold = 1, .dnsbl_threshold = 2, .clients = 2);
+	/* thresholds of 0 are never reached; all time; no clients */
+	STATS(store,
+	      4 * (10 * STORE_REASON_CHECKS + 15) + (10 * STORE_REASON_TOO_EARLY + 15) +
+		  2 * (10 * STORE_REASON_WAITED + 7) + (10 * STORE_REASON_KNOWN + 5) +
+		  (10 * STORE_REASON_CACHE + 15) + 2 * (10 * STORE_REASON_UNSUSPECTED + 5) +
+		  (10 * STORE_REASON_WHITELIST + 5),
+	      "1 after -1\n1 after 3000\n1 after 4740\n", .since_us = 0);
+	driver->close(store);
+}
+
 /* --- purging */
 
 static int batches;
@@ -1050,6 +1371,13 @@ static const struct {
     CASE(alike),
     CASE(log),
     CASE(log_many),
+    CASE(list),
+    CASE(list_nets),
+    CASE(list_patterns),
+    CASE(read_log),
+    CASE(forget),
+    CASE(forget_all),
+    CASE(stats),
     CASE(graph),
     CASE(purge),
     CASE(purge_bad_only),
