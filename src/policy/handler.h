@@ -18,7 +18,7 @@ void handler_free(struct handler *h); /* NULL is fine */
 /* From now on nothing is written, neither to the database nor about decisions to the log. */
 void handler_rehearse(struct handler *h);
 
-/* Reads the whitelists; without it the first request does. */
+/* Reads the whitelists and loads the database's driver; without it the first request does. */
 void handler_load(struct handler *h);
 
 /* Makes ahead of the first connection what may be shared by processes forked from this one: the

@@ -111,6 +111,13 @@ static struct store_tuple tuple_of(const struct request *request)
 				    .recipient = request->recipient};
 }
 
+static void load_driver(struct session *s)
+{
+	if (!s->driver)
+		s->driver = store_driver(s->store_config.type, s->store_error,
+					 sizeof(s->store_error));
+}
+
 static bool open_store(struct session *s)
 {
 	int64_t now = session_clock_us();
@@ -120,9 +127,7 @@ static bool open_store(struct session *s)
 		return true;
 	if (now < s->store_retry_us)
 		return false;
-	if (!s->driver)
-		s->driver = store_driver(s->store_config.type, s->store_error,
-					 sizeof(s->store_error));
+	load_driver(s);
 	if (s->driver) {
 		s->store_config.must_exist = s->replay;
 		result = s->driver->open(&s->store_config, &s->store, s->store_error,
@@ -309,6 +314,8 @@ void session_load(struct session *s)
 {
 	load_recipients(s);
 	load_clients(s);
+	/* Where that fails, the request that needs it tells. */
+	load_driver(s);
 }
 
 void session_prepare(struct session *s)

@@ -60,7 +60,7 @@ void session_init(struct session *s, const struct conf *conf, session_complain *
 		  void *context);
 void session_release(struct session *s);
 
-/* Reads the whitelists now. */
+/* Reads the whitelists and loads the database's driver now. */
 void session_load(struct session *s);
 
 /* Loads the whitelists now, expressions compiled; opens the database now. Both are otherwise done

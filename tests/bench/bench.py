@@ -87,7 +87,7 @@ def lasting(program=None, **keys):
     def start(case):
         return supervise.start_socket_activate(case, [case.path("socket")], None, ["--accept", "--inetd"],
                                                program=program or bleytest.bley_for_all(case),
-                                               args=["-c", conf_of(case, **keys)])[1][0]
+                                               args=[*bleytest.ALLOW_ROOT, "-c", conf_of(case, **keys)])[1][0]
     return start
 
 
@@ -259,8 +259,9 @@ def compare_lasting(options):
 def compare_one_shot(options):
     return ("one connection a request, 8 at once", [
         Server("bley, warm mode", warm(), one_shot=True),
-        Server("bley, xinetd", under_xinetd(), one_shot=True),
-        *(Server(f"bley of {name}, xinetd", under_xinetd(f"{build}/bley"), one_shot=True) for name, build in options.against),
+        *(Server(f"{bley}, xinetd{how}", under_xinetd(program, **keys), one_shot=True)
+          for bley, program in (("bley", None), *((f"bley of {name}", f"{build}/bley") for name, build in options.against))
+          for how, keys in (("", {}), (", no sandbox", {"sandbox": 0}))),
         Server("echo, accept and fork", echo_forked, one_shot=True),
         Server("echo, xinetd", echo_xinetd, one_shot=True),
         *(PEERS[name](one_shot=True) for name in options.peers)], ("known", "new"))
@@ -307,13 +308,13 @@ def compare(title, compared, mixes, options, clients=8):
 
 def show(rows):
     first = {}
-    print(f"\n{rows[0]['group']}\n{'':26}{'mix':7}{'requests/s':>11}{'(least-most)':>16}{'ratio':>7}{'p50 us':>9}{'p90 us':>9}"
+    print(f"\n{rows[0]['group']}\n{'':34}{'mix':7}{'requests/s':>11}{'(least-most)':>16}{'ratio':>7}{'p50 us':>9}{'p90 us':>9}"
           f"{'p99 us':>9}{'x Python':>10}")
     for row in rows:
         base = first.setdefault(row["mix"], row["per_second"])
         spread = f"({row['least']:,}-{row['most']:,})"
         python = PYTHON.get(row["server"], {}).get(row["mix"])
-        print(f"{row['server']:26}{row['mix']:7}{row['per_second']:>11,.0f}{spread:>16}{row['per_second'] / base:>7.2f}"
+        print(f"{row['server']:34}{row['mix']:7}{row['per_second']:>11,.0f}{spread:>16}{row['per_second'] / base:>7.2f}"
               f"{row['p50_us']:>9,.0f}{row['p90_us']:>9,.0f}{row['p99_us']:>9,.0f}"
               + (f"{row['per_second'] / python:>10.1f}" if python else ""), flush=True)
 
