@@ -251,7 +251,7 @@ static enum store_result insert_rows(struct store *store, const struct store_log
 static enum store_result insert_many(struct store *store, const struct store_log_row *rows,
 				     size_t count)
 {
-	enum store_result rc = store->conn ? STORE_OK : my_connect(store);
+	enum store_result rc = my_ready(store);
 
 	if (rc == STORE_OK && mysql_query(store->conn, "START TRANSACTION"))
 		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));

@@ -39,6 +39,7 @@ struct store {
 	MYSQL *conn;			       /* NULL: not connected */
 	bool patient;			       /* see my_take_time() */
 	MYSQL_STMT *statements[MY_STATEMENTS]; /* prepared when first used on this connection */
+	bool checked;			       /* this connection's schema is known to be right */
 	bool no_procedure;		       /* this connection may not call MY_PROCEDURE */
 	int64_t deadline_us;		       /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
@@ -99,6 +100,9 @@ enum store_result my_connect(struct store *store);
 enum store_result my_take_time(struct store *store);
 
 void my_disconnect(struct store *store);
+
+/* Connects where there is no connection, and sees to the schema of a new one. */
+enum store_result my_ready(struct store *store);
 
 /* The last call's failure, from the library's code and text; a connection that is lost is closed.
  */

@@ -53,7 +53,7 @@ enum store_result my_check(struct store *store, store_take_lack *take, void *con
 	enum store_result rc;
 
 	my_begin(store);
-	rc = store->conn ? STORE_OK : my_connect(store);
+	rc = my_ready(store);
 	if (rc == STORE_OK)
 		rc = check_rights(store, take, context);
 	if (rc == STORE_OK)

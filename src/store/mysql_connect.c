@@ -66,7 +66,7 @@ void my_disconnect(struct store *store)
 	if (store->conn)
 		mysql_close(store->conn);
 	store->conn = NULL;
-	store->no_procedure = false;
+	store->checked = store->no_procedure = false;
 }
 
 static bool is_lost(unsigned code)
@@ -113,12 +113,37 @@ static const char *advice_of(unsigned code)
 	}
 }
 
+/* dbhost that begins with `/` is the socket or its directory. The caller frees the result; NULL: no
+ * socket. */
+static char *socket_of(const char *host)
+{
+	size_t size = strlen(host) + sizeof("/" SOCKET_NAME);
+	struct stat st;
+	char *path;
+
+	if (host[0] != '/')
+		return NULL;
+	path = mem_alloc(size);
+	snprintf(path, size, "%s%s", host,
+		 !stat(host, &st) && S_ISDIR(st.st_mode) ? "/" SOCKET_NAME : "");
+	return path;
+}
+
 enum store_result my_failed(struct store *store, unsigned code, const char *message)
 {
+	const struct store_config *c = &store->config;
+	char *path = socket_of(c->host);
+	char port[20] = "";
+
+	if (c->port && !path)
+		snprintf(port, sizeof(port), ", port %d", c->port);
 	store->code = code;
-	snprintf(store->error, sizeof(store->error), "MySQL database %s at %s: %s%s",
-		 store->config.name, *store->config.host ? store->config.host : "localhost",
-		 message, advice_of(code));
+	snprintf(store->error, sizeof(store->error), "MySQL database %s at %s%s: %s%s", c->name,
+		 path	    ? path
+		 : *c->host ? c->host
+			    : "localhost",
+		 port, message, advice_of(code));
+	free(path);
 	if (is_lost(code))
 		my_disconnect(store);
 	return is_soft(code) ? STORE_RETRY : STORE_BROKEN;
@@ -191,22 +216,6 @@ static void set_timeouts(MYSQL *conn, const struct store *store)
 	mysql_options(conn, MYSQL_OPT_WRITE_TIMEOUT, &reading);
 }
 
-/* dbhost that begins with `/` is the socket or its directory. The caller frees the result; NULL: no
- * socket. */
-static char *socket_of(const char *host)
-{
-	size_t size = strlen(host) + sizeof("/" SOCKET_NAME);
-	struct stat st;
-	char *path;
-
-	if (host[0] != '/')
-		return NULL;
-	path = mem_alloc(size);
-	snprintf(path, size, "%s%s", host,
-		 !stat(host, &st) && S_ISDIR(st.st_mode) ? "/" SOCKET_NAME : "");
-	return path;
-}
-
 static bool real_connect(struct store *store)
 {
 	const struct store_config *c = &store->config;
@@ -274,6 +283,13 @@ enum store_result my_take_time(struct store *store)
 		return STORE_OK;
 	store->patient = true;
 	return my_connect(store);
+}
+
+enum store_result my_ready(struct store *store)
+{
+	enum store_result rc = store->conn ? STORE_OK : my_connect(store);
+
+	return rc == STORE_OK && !store->checked ? my_schema_check(store, NULL) : rc;
 }
 
 static void bind_values(MYSQL_BIND *binds, const struct my_value *values, size_t count)
@@ -414,7 +430,7 @@ enum store_result my_stream(struct store *store, const char *sql, const struct m
 			    size_t count, bool (*take)(void *context, char *const *row),
 			    void *context)
 {
-	enum store_result rc = store->conn ? STORE_OK : my_connect(store);
+	enum store_result rc = my_ready(store);
 	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
 	MYSQL_STMT *stmt = NULL;
 
@@ -469,9 +485,7 @@ enum store_result my_run(struct store *store, enum my_statement which,
 	enum store_result rc;
 
 	for (;;) {
-		rc = store->conn ? STORE_OK : my_connect(store);
-		if (rc == STORE_OK && fresh)
-			rc = my_schema_check(store, NULL);
+		rc = my_ready(store);
 		if (rc == STORE_OK)
 			rc = run_here(store, which, values, out);
 		if (rc == STORE_OK)

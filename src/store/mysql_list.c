@@ -229,7 +229,7 @@ enum store_result my_forget(struct store *store, const struct store_filter *filt
 	enum store_result rc;
 
 	my_begin(store);
-	rc = store->conn ? STORE_OK : my_connect(store);
+	rc = my_ready(store);
 	if (rc == STORE_OK && mysql_query(store->conn, "START TRANSACTION"))
 		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
 	if (rc == STORE_OK)

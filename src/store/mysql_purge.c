@@ -311,7 +311,7 @@ enum store_result my_purge(struct store *store, struct store_purge *purge)
 	if (purge->dry_run)
 		return purge_all(&work);
 	my_begin(store);
-	rc = store->conn ? STORE_OK : my_connect(store);
+	rc = my_ready(store);
 	if (rc == STORE_OK)
 		rc = lock(&work, &got);
 	purge->stepped_aside = rc == STORE_OK && !got;

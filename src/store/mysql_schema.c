@@ -416,6 +416,7 @@ enum store_result my_schema_check(struct store *store, struct store_schema_repor
 			 store->config.name, (long long)version, STORE_SCHEMA_VERSION);
 		rc = STORE_BROKEN;
 	}
+	store->checked = rc == STORE_OK;
 	if (rc == STORE_OK && (report || done.created || done.taken_over))
 		rc = finish(store);
 	if (rc == STORE_OK && report)

@@ -18,6 +18,7 @@ struct store {
 	struct store_config config;
 	PGconn *conn;		  /* NULL: not connected */
 	bool patient;		  /* see pg_report_begin() */
+	bool checked;		  /* this connection's schema is known to be right */
 	int64_t deadline_us;	  /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	char sqlstate[6];	  /* of the last failure, or empty */

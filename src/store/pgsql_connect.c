@@ -124,6 +124,7 @@ void pg_disconnect(struct store *store)
 {
 	PQfinish(store->conn);
 	store->conn = NULL;
+	store->checked = false;
 }
 
 static void no_notice(void *arg, const char *message)
@@ -352,10 +353,18 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
 	return rc;
 }
 
+/* Connects where there is no connection, and sees to the schema of a new one. */
+static enum store_result ready(struct store *store)
+{
+	enum store_result rc = store->conn ? STORE_OK : pg_connect(store);
+
+	return rc == STORE_OK && !store->checked ? pg_schema_check(store, NULL) : rc;
+}
+
 enum store_result pg_stream(struct store *store, const struct pg_call *call,
 			    bool (*take)(void *context, const PGresult *row), void *context)
 {
-	enum store_result rc = store->conn ? STORE_OK : pg_connect(store);
+	enum store_result rc = ready(store);
 	PGresult *result;
 	bool more = true;
 
@@ -443,9 +452,7 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
 	enum store_result rc;
 
 	for (;;) {
-		rc = store->conn ? STORE_OK : pg_connect(store);
-		if (rc == STORE_OK && fresh)
-			rc = pg_schema_check(store, NULL);
+		rc = ready(store);
 		if (rc == STORE_OK)
 			rc = run_once(store, call, out);
 		if (rc == STORE_OK || (store->conn && wants_retry(store))) {

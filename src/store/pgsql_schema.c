@@ -235,6 +235,7 @@ enum store_result pg_schema_check(struct store *store, struct store_schema_repor
 		done.from = (int)version;
 	if (rc == STORE_OK)
 		rc = check_version(store, version);
+	store->checked = rc == STORE_OK;
 	if (rc == STORE_OK && report)
 		*report = done;
 	return rc;

@@ -125,11 +125,12 @@ class ServerCase:
         self.assert_flows(self.handler(), "nothere")
 
     def test_no_server(self):
-        self.configure(dbhost="127.0.0.1", dbport=bleytest.free_port(), failure_action="DEFER_IF_PERMIT broken")
+        port = bleytest.free_port()
+        self.configure(dbhost="127.0.0.1", dbport=port, failure_action="DEFER_IF_PERMIT broken")
         handler = self.handler()
         for _ in range(3):
             self.assertEqual(handler.ask_suspicious(), "DEFER_IF_PERMIT broken")
-        self.wait_for_log("error: .*127.0.0.1")
+        self.wait_for_log(f"error: .*127.0.0.1, port {port}: ")
 
     def test_fifty_see_the_same_new_tuple(self):
         self.handler().ask()  # makes the tables
@@ -241,9 +242,16 @@ class ServerCase:
         self.assert_lacks({"bley_status": every, "bley_cache": every, "bley_log": "SELECT, INSERT, DELETE"})
 
     def test_a_newer_schema(self):
-        self.bleyctl("init")
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
         self.query("UPDATE bley_schema SET version = 99")
-        self.assert_flows(self.handler(), "version 99")
+        self.kill_connections()
+        for each in (self.handler(), handler):
+            self.assert_flows(each, "version 99")
+            self.assertEqual(each.ask_suspicious(), "DUNNO")  # nor is it forgotten with the next request
+        self.query("UPDATE bley_schema SET version = 1")
+        self.wait_for_decisions(handler)
+
 
 
 class PostgreSQL(ServerCase, bleytest.TestCase):
