@@ -8,6 +8,7 @@
 
 #include "base/regex.h"
 #include "base/text.h"
+#include "check/check.h"
 #include "conf/conf.h"
 #include "conf/conf_value.h"
 #include "fuzz.h"
@@ -93,6 +94,20 @@ static void check_setting(const struct conf *conf, const struct conf_key *key)
 		fuzz_require(strlen(*(const char *const *)member) <= ANSWER_MOST);
 }
 
+/* The expressions as they are used, on a name that bad ones find hard. */
+static void check_names(const struct conf *conf)
+{
+	struct arena arena = ARENA_INIT;
+	struct check_subject subject = {
+	    .client_name =
+		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa-1-2-3.pool!.example"};
+	struct check check = {.conf = conf, .subject = &subject, .arena = &arena};
+	struct check_score score = check_dyn(&check);
+
+	fuzz_require((score.score == 0 || score.score == 1) && score.why);
+	arena_release(&arena);
+}
+
 static void check_problems(const struct conf *conf)
 {
 	size_t count = 0, errors = 0, file = strlen(conf->file);
@@ -145,6 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < conf_key_count; i++)
 		check_setting(&conf, &conf_keys[i]);
 	check_problems(&conf);
+	check_names(&conf);
 	check_again(&conf);
 	conf_release(&conf);
 	return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A database file that somebody else made: the first byte says how, the rest is the file, or SQL
- * that makes one. `bleyctl init` and a handler get it. Neither may crash or hang, the handler
- * answers; and the old rows are either all taken over or all left as they were.
+ * that makes one. `bleyctl init` and a handler get it, then what people's tools ask of it. None may
+ * crash or hang, the handler answers; and the old rows are either all taken over or all left as
+ * they were.
  */
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -371,6 +372,89 @@ static bool is_ours(void)
 	return ours;
 }
 
+/* What people's tools read: text that ends, numbers within their bounds. */
+static void touch(const char *text)
+{
+	fuzz_require(!text || strlen(text) <= LENGTH_MOST);
+}
+
+static void touch_tuple(const struct store_tuple *tuple)
+{
+	touch(tuple->ip);
+	touch(tuple->sender);
+	touch(tuple->recipient);
+}
+
+static bool see_row(void *context, const struct store_row *row)
+{
+	(void)context;
+	touch_tuple(&row->tuple);
+	fuzz_require(row->age_us >= 0);
+	return true;
+}
+
+static bool see_log(void *context, const struct store_log_row *row, int64_t time_us)
+{
+	(void)context;
+	(void)time_us;
+	touch_tuple(&row->tuple);
+	touch(row->action);
+	return true;
+}
+
+static void see_stat(void *context, const struct store_stat *stat)
+{
+	(void)context;
+	touch(stat->name);
+	fuzz_require(stat->count >= 0 && stat->deferred >= 0);
+}
+
+static void see_graph(void *context, int slot, enum store_graph_class what, int64_t count)
+{
+	const struct store_graph_query *query = context;
+
+	fuzz_require(slot >= 0 && slot < (query->slots > 2 ? query->slots : 2));
+	fuzz_require(what >= 0 && what < STORE_GRAPH_CLASSES && count >= 0);
+}
+
+/* Whether there is nothing in it that could compute for ever. */
+static bool is_plain(void)
+{
+	sqlite3 *db = open_own(SQLITE_OPEN_READONLY);
+	bool plain = !number(db, "SELECT count(*) FROM sqlite_master WHERE type IN ('view',"
+				 " 'trigger') OR sql LIKE '%VIRTUAL%' OR sql LIKE '%AS%(%'");
+
+	sqlite3_close(db);
+	return plain;
+}
+
+static void run_tools(void)
+{
+	struct store_filter filter = {.status = STORE_UNKNOWN};
+	struct store_stat_query stats = {.dnswl_threshold = 1, .dnsbl_threshold = 1, .clients = 10};
+	struct store_graph_query graph = {.slot_s = 3600,
+					  .slots = 24,
+					  .dnswl_threshold = 1,
+					  .dnsbl_threshold = 1,
+					  .rfc_threshold = 2};
+	struct store_forgotten forgotten;
+	struct store_purge purge = {.status_s = 86400, .status_bad_s = 86400, .log_s = 86400};
+	struct store *store;
+	char error[1024];
+
+	if (world.driver->open(&world.store, &store, error, sizeof(error)) != STORE_OK)
+		return;
+	world.driver->list(store, &filter, see_row, NULL);
+	filter.limit = 5;
+	world.driver->read_log(store, &filter, 0, 0, see_log, NULL);
+	world.driver->stats(store, &stats, see_stat, NULL);
+	for (graph.kind = STORE_GRAPH_DECISIONS; graph.kind <= STORE_GRAPH_TUPLES; graph.kind++)
+		world.driver->graph(store, &graph, see_graph, &graph);
+	world.driver->forget(store, &filter, true, &forgotten);
+	world.driver->purge(store, &purge);
+	world.driver->close(store);
+}
+
 static void check_file(bool handler_first)
 {
 	static struct old old;
@@ -392,6 +476,8 @@ static void check_file(bool handler_first)
 		run_init();
 	else
 		run_handler();
+	if (is_plain())
+		run_tools();
 	strbuf_release(&before);
 	strbuf_release(&after);
 }
