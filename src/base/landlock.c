@@ -36,6 +36,7 @@ struct rule_beneath {
 } __attribute__((packed));
 
 struct rule_port {
+	/* cppcheck-suppress unusedStructMember; the kernel reads them */
 	uint64_t rights, port;
 };
 

@@ -275,7 +275,7 @@ struct by_argument {
 	size_t count;
 	uint32_t values[4];
 };
-#define BY_ARGUMENT_MOST 10
+#define BY_ARGUMENT_MOST ((size_t)10)
 
 /* --- the program
  * -------------------------------------------------------------------------------------- */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/arena.h"
 #include "base/mem.h"
 #include "base/module.h"
+#include "base/trust.h"
 #include "store/sqlite.h"
 #include "store/sqlite_time.h"
 
@@ -335,6 +338,21 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 	return result;
 }
 
+/* libsqlite3 believes what a database says of itself: nobody else is to put one there. */
+static enum store_result store_check(struct store *store, store_take_lack *take, void *context)
+{
+	struct arena arena = ARENA_INIT;
+	const char *doubt = NULL;
+	struct stat st;
+
+	if (!stat(store->config.name, &st))
+		doubt = trust_doubt(&arena, store->config.name, &st);
+	if (doubt)
+		take(context, true, doubt);
+	arena_release(&arena);
+	return STORE_OK;
+}
+
 static const struct store_driver driver = {
     .package = "bley",
     .open = store_open,
@@ -350,6 +368,7 @@ static const struct store_driver driver = {
     .forget = lite_forget,
     .stats = lite_stats,
     .graph = lite_graph,
+    .check = store_check,
 };
 
 MODULE_EXPORT extern const struct module bley_module;

@@ -328,7 +328,8 @@ struct store_driver {
 	enum store_result (*graph)(struct store *store, const struct store_graph_query *query,
 				   store_take_graph *take, void *context);
 
-	/* What the user of this database may not do, or init() would make now. NULL where open()
+	/* What the user of this database may not do, who else may do what, or init() would make
+	 * now. NULL where open()
 	 * has seen to it. */
 	enum store_result (*check)(struct store *store, store_take_lack *take, void *context);
 };

@@ -42,6 +42,17 @@ class Files(bleytest.TestCase):
         self.assertIn("configuration: WRONG", checked.stdout)
         self.assertIn(f"everybody may write it: chmod o-w {self.conf}\n", checked.stderr)
 
+    def test_a_database_that_everybody_may_write(self):
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        for path, what in ((self.database(), "write"), (self.path("db"), "replace")):
+            before = stat.S_IMODE(os.stat(path).st_mode)
+            os.chmod(path, before | 0o002)
+            checked = self.bleyctl("check")
+            self.assertEqual(checked.returncode, 1)
+            self.assertRegex(checked.stdout, f"(?m)^database: WRONG, .*everybody may {what} it: chmod o-w {path}$")
+            os.chmod(path, before)
+        self.assertIn("database: ok", self.bleyctl("check").stdout)
+
     def test_a_group_may_look_after_it(self):
         os.chmod(self.conf, 0o664)
         self.assertEqual(self.answers({})[0], [DEFER])

@@ -5,6 +5,7 @@ import errno
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import unittest
@@ -199,6 +200,23 @@ class Lasting(SandboxCase):
         os.rename(self.path("etc", "resolv.conf.new"), self.path("etc", "resolv.conf"))
         self.assert_makes_room(handler)
 
+    def test_settings_of_warm_mode(self):
+        """The parent is outside: those that it starts after a change are at home where the new settings say."""
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            process = self.start([*self.wrapper, bleytest.bley_for_all(self), *bleytest.ALLOW_ROOT, "-c", self.path("bley.conf")],
+                                 stdin=listener)
+            address = listener.getsockname()
+        self.assertEqual(self.client(address).ask_suspicious(), DEFER)
+        os.mkdir(self.path("db2"))
+        self.own("db2")
+        self.write_conf(dbpath=self.path("db2"))
+        process.send_signal(signal.SIGHUP)
+        self.wait_for_log("configuration and whitelists read anew", name="logs/log")
+        self.assertEqual(self.client(address).ask_suspicious(), DEFER)
+        self.assertEqual(self.rows("SELECT count(*) FROM bley_status", database=self.path("db2", "bley.db")), [(1,)])
+
     def test_a_log_that_is_moved_away(self):
         handler = self.start_handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
@@ -214,7 +232,7 @@ class Databases(SandboxCase):
 
     def use(self, server, env, **keys):
         name = server.database()
-        self.write_conf(dbhost="127.0.0.1", dbport=server.port, dbname=name, cache_valid=0, **keys)
+        self.write_conf(**{"dbhost": "127.0.0.1", "dbport": server.port, "dbname": name, "cache_valid": 0, **keys})
         handler = self.start_handler(env={**os.environ, "HOME": self.tmp, **env})
         self.assertEqual(handler.ask_suspicious(), DEFER, self.log_lines("logs/log"))
         server.stop()
@@ -227,13 +245,13 @@ class Databases(SandboxCase):
         self.need("openssl", "initdb")
         certificate, key = self.path("root.crt"), self.path("server.key")
         servers.run(["openssl", "req", "-new", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-                     "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate])
+                     "-subj", "/CN=localhost", "-keyout", key, "-out", certificate])
         os.chmod(key, 0o600)
         if os.geteuid() == 0:
             shutil.chown(key, "postgres", "postgres")
         server = servers.PostgreSQL(ssl="on", ssl_cert_file=certificate, ssl_key_file=key)
         self.addCleanup(server.remove)
-        self.use(server, {"PGSSLROOTCERT": certificate}, dbtype="pgsql", dbtls="verify")
+        self.use(server, {"PGSSLROOTCERT": certificate}, dbtype="pgsql", dbtls="verify", dbhost="localhost")
 
     def test_mariadb(self):
         self.need("mariadbd", "mariadb-install-db")
