@@ -9,20 +9,8 @@
 
 /* In the order of the alphabet, as the help prints them. */
 static const struct ctl_command *const commands[] = {
-    &ctl_allow,
-    &ctl_check,
-    &ctl_config,
-    &ctl_forget,
-    &ctl_import,
-    &ctl_init,
-    &ctl_list,
-    &ctl_purge,
-    &ctl_show,
-    &ctl_spf,
-    &ctl_stats,
-    &ctl_test,
-    &ctl_watch,
-    &ctl_why,
+    &ctl_allow, &ctl_check, &ctl_config, &ctl_forget, &ctl_import, &ctl_init,  &ctl_list,
+    &ctl_purge, &ctl_show,  &ctl_spf,	 &ctl_stats,  &ctl_test,   &ctl_watch, &ctl_why,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -50,23 +38,14 @@ static enum ctl_status print_version(void)
 	return fflush(stdout) ? CTL_WRONG : CTL_OK;
 }
 
-static enum ctl_status misused(void)
-{
-	fputs("bleyctl: try 'bleyctl --help'\n", stderr);
-	return CTL_USAGE;
-}
-
 static enum ctl_status run_command(struct ctl *ctl, int argc, char **argv)
 {
-	if (argc == 0) {
-		ctl_complain("which command?");
-		return misused();
-	}
+	if (argc == 0)
+		return ctl_misused("", "the command is missing", "");
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (!strcmp(argv[0], commands[i]->name))
 			return ctl_run(ctl, commands[i], argc, argv);
-	ctl_complain("there is no command '%s'", argv[0]);
-	return misused();
+	return ctl_misused("", "there is no command ", argv[0]);
 }
 
 int main(int argc, char **argv)
@@ -75,14 +54,12 @@ int main(int argc, char **argv)
 					      {"version", no_argument, NULL, 'V'},
 					      {"help", no_argument, NULL, 'h'},
 					      {NULL, 0, NULL, 0}};
-	static char name[] = "bleyctl";
 	struct ctl ctl = {.conf_file = NULL};
 	enum ctl_status status;
 	int option;
 
-	argv[0] = name; /* getopt(3) begins its complaints with it */
 	/* up to the command only: what follows is the command's */
-	while ((option = getopt_long(argc, argv, "+c:Vh", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+:c:Vh", longs, NULL)) != -1) {
 		switch (option) {
 		case 'c':
 			ctl.conf_file = optarg;
@@ -92,7 +69,7 @@ int main(int argc, char **argv)
 		case 'h':
 			return (int)print_help();
 		default:
-			return (int)misused();
+			return (int)ctl_wrong_option("", option, argv);
 		}
 	}
 	status = run_command(&ctl, argc - optind, argv + optind);

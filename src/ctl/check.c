@@ -6,6 +6,7 @@
 #include "check/whitelist.h"
 #include "ctl/ctl.h"
 #include "ctl/health.h"
+#include "ctl/json.h"
 #include "ctl/table.h"
 #include "policy/sandbox.h"
 #include "store/store.h"
@@ -13,17 +14,19 @@
 #define ERROR_SIZE 512
 #define US_PER_MS 1000.0
 
-enum { NAGIOS };
+enum { NAGIOS, JSON };
 
 static const struct ctl_option options[] = {
     [NAGIOS] = {"nagios", NULL, "one line, as Nagios' plugins print it"},
+    [JSON] = {"json", NULL, "print JSON"},
     {NULL, NULL, NULL},
 };
 
 /* A check that is under way. */
 struct checking {
 	struct ctl *ctl;
-	bool nagios;
+	bool nagios, use_json;
+	struct json json;
 	bool right;
 	size_t parts;
 	const char *first_wrong; /* in the arena */
@@ -39,7 +42,13 @@ static void report(struct checking *c, const char *part, bool right, const char 
 	if (!right && !c->first_wrong)
 		c->first_wrong = arena_printf(&c->arena, "%s%s%s", part, *detail ? ": " : "",
 					      detail);
-	if (!c->nagios)
+	if (c->use_json) {
+		json_open(&c->json, NULL, '{');
+		json_text(&c->json, "part", part);
+		json_bool(&c->json, "ok", right);
+		json_text(&c->json, "detail", detail);
+		json_close(&c->json);
+	} else if (!c->nagios)
 		printf("%s: %s%s%s\n", part, right ? "ok" : "WRONG", *detail ? ", " : "", detail);
 }
 
@@ -140,6 +149,8 @@ static enum ctl_status conclude(struct checking *c)
 {
 	enum ctl_status status = c->right ? CTL_OK : CTL_WRONG;
 
+	if (c->use_json)
+		json_close(&c->json);
 	if (c->nagios && c->right)
 		printf("BLEY OK - %zu parts checked\n", c->parts);
 	else if (c->nagios)
@@ -153,10 +164,20 @@ static enum ctl_status conclude(struct checking *c)
 
 static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 {
-	struct checking c = {.ctl = ctl, .nagios = args->option[NAGIOS] != NULL, .right = true};
+	struct checking c = {.ctl = ctl,
+			     .nagios = args->option[NAGIOS] != NULL,
+			     .use_json = args->option[JSON] != NULL,
+			     .json = JSON_INIT(stdout),
+			     .right = true};
 	const struct conf *conf = &ctl->conf;
 	enum ctl_status status;
 
+	if (c.nagios && c.use_json) {
+		ctl_complain("check: --nagios or --json, not both");
+		return CTL_USAGE;
+	}
+	if (c.use_json)
+		json_open(&c.json, NULL, '[');
 	check_settings(&c);
 	if (conf->usable) {
 		check_whitelist(&c, "clients", WHITELIST_CLIENTS, conf->whitelist_clients_file);

@@ -67,10 +67,22 @@ static enum ctl_status print_help(const struct ctl_command *command)
 	return fflush(stdout) ? CTL_WRONG : CTL_OK;
 }
 
-static enum ctl_status misused(const struct ctl_command *command)
+enum ctl_status ctl_misused(const char *command, const char *what, const char *word)
 {
-	fprintf(stderr, "bleyctl: try 'bleyctl %s --help'\n", command->name);
+	ctl_complain("%s%s%s%s; see 'bleyctl %s%s--help'", command, *command ? ": " : "", what,
+		     word, command, *command ? " " : "");
 	return CTL_USAGE;
+}
+
+enum ctl_status ctl_wrong_option(const char *command, int option, char **argv)
+{
+	const char letter[] = {'-', (char)optopt, '\0'};
+
+	if (option == ':')
+		return ctl_misused(command, "a value is missing after ", argv[optind - 1]);
+	/* a letter may stand in the middle of a word */
+	return ctl_misused(command, "there is no option ",
+			   optopt > 0 && optopt < OPTION_FIRST ? letter : argv[optind - 1]);
 }
 
 /* The command's table as getopt_long(3) wants it. */
@@ -93,15 +105,11 @@ enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int 
 {
 	struct option longs[CTL_OPTIONS_MAX + 3];
 	struct ctl_args args = {.count = 0};
-	char name[64];
 	int option;
 
-	/* getopt(3) begins its complaints with argv[0] */
-	snprintf(name, sizeof(name), "bleyctl %s", command->name);
-	argv[0] = name;
 	fill_options(command, longs);
 	optind = 0; /* a new scan, also in glibc */
-	while ((option = getopt_long(argc, argv, "c:h", longs, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, ":c:h", longs, NULL)) != -1) {
 		if (option == OPTION_HELP)
 			return print_help(command);
 		if (option == OPTION_CONFIG)
@@ -109,15 +117,14 @@ enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int 
 		else if (option >= OPTION_FIRST)
 			args.option[option - OPTION_FIRST] = optarg ? optarg : "";
 		else
-			return misused(command);
+			return ctl_wrong_option(command->name, option, argv);
 	}
 	args.count = argc - optind;
 	args.item = argv + optind;
-	if (args.count < command->arguments_min || args.count > command->arguments_max) {
-		ctl_complain("%s: too %s arguments", command->name,
-			     args.count < command->arguments_min ? "few" : "many");
-		return misused(command);
-	}
+	if (args.count < command->arguments_min)
+		return ctl_misused(command->name, "too few arguments", "");
+	if (args.count > command->arguments_max)
+		return ctl_misused(command->name, "too many arguments", "");
 	return command->run(ctl, &args);
 }
 

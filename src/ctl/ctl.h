@@ -54,8 +54,8 @@ struct ctl_command {
 	enum ctl_status (*run)(struct ctl *ctl, const struct ctl_args *args);
 };
 
-extern const struct ctl_command ctl_allow, ctl_check, ctl_config, ctl_forget, ctl_import, ctl_init, ctl_list,
-    ctl_purge, ctl_show, ctl_spf, ctl_stats, ctl_test, ctl_watch, ctl_why;
+extern const struct ctl_command ctl_allow, ctl_check, ctl_config, ctl_forget, ctl_import, ctl_init,
+    ctl_list, ctl_purge, ctl_show, ctl_spf, ctl_stats, ctl_test, ctl_watch, ctl_why;
 
 /* Reads a command's line, argv[0] its name, and runs it. */
 enum ctl_status ctl_run(struct ctl *ctl, const struct ctl_command *command, int argc, char **argv);
@@ -81,6 +81,11 @@ enum ctl_status ctl_finish(const struct store_driver *driver, struct store *stor
 
 /* One line on standard error, `bleyctl: ` before it. Control characters are replaced. */
 void ctl_complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* Likewise, of a wrong command line: one line that leads to the command's help ("": bleyctl's). The
+ * second one is for what getopt_long(3), asked to be silent, returned as `:` or `?`. */
+enum ctl_status ctl_misused(const char *command, const char *what, const char *word);
+enum ctl_status ctl_wrong_option(const char *command, int option, char **argv);
 
 void ctl_release(struct ctl *ctl);
 

@@ -88,6 +88,13 @@ class Check(bleytest.TestCase):
         self.assertEqual(result.returncode, 2)
         self.assertRegex(result.stdout, r"^BLEY CRITICAL - configuration: .*\n$")
 
+    def test_json(self):
+        parts = json.loads(self.bleyctl("check", "--json", conf=self.write_conf(static_names="(")).stdout)
+        self.assertEqual({part["part"]: part["ok"] for part in parts},
+                         {"configuration": False, "clients": True, "recipients": True, "database": True, "sandbox": True})
+        self.assertEqual(parts[3]["detail"], "not made yet")
+        self.assertEqual(len(json.loads(self.bleyctl("check", "--json", conf=self.path("none")).stdout)), 1)
+
     def test_lists(self):
         """Real lists in all the ways in which they fail (RFC 5782)."""
         six = "0.0.0.0.0.0.f.7.f.f.f.f" + ".0" * 20
