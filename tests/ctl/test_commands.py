@@ -208,6 +208,25 @@ class Replay(Base):
         self.assertEqual(len(self.rows("SELECT * FROM bley_status")), 1)  # the other is whitelisted
         self.assertEqual(len(self.rows("SELECT * FROM bley_log")), 2)
 
+    def test_yesterday(self):
+        """What the manual says makes of a log the requests that it came from."""
+        requests = [{}, bleytest.SUSPICIOUS, {**bleytest.SUSPICIOUS, "sender": "", "client_address": "203.0.113.8", "helo_name": "two words"},
+                    {**bleytest.SUSPICIOUS, "client_address": "2001:db8::1", "sender": "a=b c@example.net"}]
+        self.write_conf(log_file=self.path("mail.log"), cache_valid=0)
+        self.good("test", "--write", self.write("requests", b"".join(bleytest.request(**one) for one in requests)))
+        columns = "ip, sender, recipient, action, check_db, check_helo"
+        before = self.rows(f"SELECT {columns} FROM bley_log ORDER BY ip")
+        self.assertEqual(len(before), 4)
+        with open(f"{bleytest.SRC}/man/bleyctl.8", encoding="utf-8") as stream:
+            recipe = stream.read().split(".It Nm bleyctl Cm test")[1].split(".Bd -literal -offset indent\n$ ")[1].split(".Ed")[0]
+        recipe = recipe.replace("\\e", "\\").replace("/var/log/mail.log", self.path("mail.log"))
+        recipe = recipe.replace("bleyctl -c new.conf test", f"cat >{self.path('again')}")
+        self.assertEqual(self.run_program(["sh", "-c", recipe]).returncode, 0)
+        self.execute("DELETE FROM bley_log")
+        self.execute("DELETE FROM bley_status")
+        self.good("test", "--write", self.path("again"))
+        self.assertEqual(self.rows(f"SELECT {columns} FROM bley_log ORDER BY ip"), before)
+
     def test_why(self):
         self.fill([("203.0.113.7", 2, 60, "a@example.net", "b@example.org", 1)])
         why = self.json("why", "::ffff:203.0.113.7", "A+tag@example.net", "<b@example.org>", "--helo", "friend.")
