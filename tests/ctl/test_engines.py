@@ -92,6 +92,26 @@ class Engines(bleytest.TestCase):
                           decided(26, "192.0.2.7", HOSTILE[1])])
         self.insert("bley_cache (last_action, ip, status)", [(1, "192.0.2.1", 2), (1, "192.0.2.9", 2)])
 
+    def written(self):
+        """What writes, or waits for what is written."""
+        rows = self.write("rows", "passed|192.0.2.50|i@example.com|r@example.org\nwaits|192.0.2.51|i@example.com|r@example.org\n")
+        counts = "0 clients without recipients\nleft out: 1 that have not waited, 0 unreadable\n"
+        for args, text in ((["--dry-run"], "1 triplets would be imported, 0 were"), ([], "1 triplets imported, 0 were"),
+                           ([], "0 triplets imported, 1 were")):
+            self.assertEqual(self.same(["import", *args, "gld", rows]), f"{text} known already\n{counts}")
+        requests = self.write("requests", bleytest.suspicious(client_address="192.0.2.60"))
+        self.assertIn("DEFER", self.same(["test", requests]))
+        watches = {kind: self.start([bleytest.program("bleyctl"), "-c", conf, "watch"], log=f"watched-{kind}")
+                   for kind, conf in self.confs.items()}
+        for kind, watch in watches.items():
+            def seen(kind=kind):
+                self.assertIn("DEFER", self.output(kind, ["test", "--write", requests]))
+                with open(self.path(f"watched-{kind}"), encoding="utf-8") as stream:
+                    return stream.read()
+            self.assertRegex(self.wait_until(seen, "a decision"), "  DEFER_IF_PERMIT  192.0.2.60  ")
+            self.assertIsNone(watch.poll())
+        self.assertRegex(self.same(["purge", "--dry-run"]), "0 .*")
+
     def test_same(self):
         for kind, conf in self.confs.items():  # nothing is made by looking
             result = self.bleyctl("list", conf=conf)
@@ -113,8 +133,9 @@ class Engines(bleytest.TestCase):
                 one["reason"] = one["reason"].split(",")[0]
             self.assertEqual(why[0], why[1])
             self.assertEqual(why[0], why[2])
+        self.written()
         words = ["192.0.2.0/24", "b@example.com", HOSTILE[4]]
-        counts = "4 triplets and 2 cached clients "
+        counts = "6 triplets and 3 cached clients "
         self.assertEqual(self.same(["forget", "--dry-run", *words]), counts + "would be forgotten\n")
         self.assertEqual(self.same(["forget", "--yes", *words]), counts + "forgotten\n")
         self.same(["forget", "--yes", "<>"])
