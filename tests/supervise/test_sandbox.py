@@ -154,6 +154,26 @@ class Probe(SandboxCase):
             self.assertIn("Seccomp:\t2\n", status)
 
 
+class Without(SandboxCase):
+    """Older kernels, and containers that forbid it: what cannot be done is left out, and mail flows."""
+
+    def test_nothing_of_it_is_there(self):
+        if bleytest.instrumented():
+            self.skipTest("this build is instrumented")
+        preload = self.path("old_kernel.so")
+        shutil.copy(bleytest.program("tests/supervise/old_kernel_preload.so"), preload)
+        for number in (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL):
+            env = {**os.environ, "LD_PRELOAD": preload, "OLD_KERNEL": str(number)}
+            handler = self.start_handler(args=["-v"], env=env)
+            self.assertEqual(handler.ask_suspicious(sender=f"{number}@example.net", client_address=f"203.0.113.{number}"), DEFER)
+            self.assertEqual(handler.finish(), 0)
+            self.assertEqual(handler.errors(), "")
+            self.assertIn("sandbox: ok, no landlock here, no system call filter here\n", self.bleyctl("check", env=env).stdout)
+        lines = self.log_lines("logs/log")
+        self.assertEqual(sum("sandbox: files as they were, system calls as they were" in line for line in lines), 4)
+        self.assertEqual([line for line in lines if "warning" in line or "error" in line], [])
+
+
 class Lasting(SandboxCase):
     """What is replaced while a handler lasts is out of its reach: it makes room for one that can use it."""
 
