@@ -11,6 +11,7 @@
 #include "ctl/select.h"
 #include "dns/resolver.h"
 #include "policy/resolving.h"
+#include "policy/sandbox.h"
 
 #define ERROR_SIZE 512
 #define MS_IN_SECOND 1000
@@ -53,6 +54,7 @@ static enum ctl_status check(const struct conf *conf, const struct spf_query *qu
 		ctl_complain("%s", error);
 		return CTL_WRONG;
 	}
+	sandbox_enter(conf);
 	resolver->ops->begin(resolver, &arena, conf->dns_timeout * MS_IN_SECOND);
 	status = print_result(module, resolver, query, verbose);
 	resolver->ops->destroy(resolver);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "policy/handler.h"
+#include "policy/sandbox.h"
 
 enum { WRITE };
 
@@ -28,6 +29,8 @@ static enum ctl_status answer(const struct conf *conf, int fd, bool write_too)
 	handler = handler_new(&settings);
 	if (!write_too)
 		handler_rehearse(handler);
+	handler_load(handler);
+	sandbox_enter(&settings);
 	status = handler_serve(handler, fd, STDOUT_FILENO);
 	handler_free(handler);
 	log_close();

@@ -12,6 +12,7 @@
 #include "policy/explain.h"
 #include "policy/reply.h"
 #include "policy/request.h"
+#include "policy/sandbox.h"
 #include "policy/session.h"
 
 #define US_PER_S INT64_C(1000000)
@@ -325,6 +326,8 @@ static enum ctl_status explain(const struct conf *conf, const struct request *re
 
 	session_init(&session, conf, complain, NULL);
 	session.replay = true;
+	session_load(&session);
+	sandbox_enter(conf);
 	decided = session_decide(&session, request, arena, &decision);
 	if (decided) {
 		w.now_us = table_now();

@@ -8,7 +8,7 @@ struct arena;
 struct conf;
 
 /*
- * Gives up for good what serving connections does not need (`sandbox = yes`): files but the
+ * Gives up for good what deciding about mail does not need (`sandbox = yes`): files but the
  * database's, the log's and what libraries read; TCP ports but those of DNS and the database; and
  * the system calls that seccomp.h tells of. Whitelists are to be loaded already. What this kernel
  * cannot do is left out, so that mail flows; what was done and what was not is logged for

@@ -144,6 +144,20 @@ class Probe(SandboxCase):
         os.close(ours)
         self.assert_confined({name: int(number) for name, number in map(str.split, text.decode().splitlines()[:-1])})
 
+    def test_a_tool_that_reads_what_strangers_say(self):
+        process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "test"], stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE)
+        process.stdin.write(bleytest.suspicious())
+        process.stdin.flush()
+        self.assertEqual(process.stdout.readline(), b"action=" + DEFER.encode() + b"\n")
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as stream:
+            status = stream.read()
+        self.assertIn("NoNewPrivs:\t1\n", status)
+        if self.filter:
+            self.assertIn("Seccomp:\t2\n", status)
+        process.stdin.close()
+        self.assertEqual(process.wait(bleytest.PATIENCE), 0)
+
     def test_status(self):
         handler = self.start_handler()
         handler.ask()
