@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/module.h"
 #include "base/strbuf.h"
+#include "store/sql.h"
 
 /*
  * Each thing that is asked or changed is a transaction of its own and one round trip. The values of
@@ -294,9 +295,9 @@ static const struct store_driver driver = {
     .log = store_log,
     .purge = my_purge,
     .init = store_init,
-    .list = my_list,
-    .read_log = my_read_log,
-    .forget = my_forget,
+    .list = sql_list,
+    .read_log = sql_read_log,
+    .forget = sql_forget,
     .stats = my_stats,
     .graph = my_graph,
     .check = my_check,

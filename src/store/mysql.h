@@ -139,13 +139,6 @@ extern const char my_procedure_sql[]; /* how many MY_PROCEDUREs this user can se
 enum store_result my_check(struct store *store, store_take_lack *take, void *context);
 
 /* mysql_list.c: see struct store_driver */
-enum store_result my_list(struct store *store, const struct store_filter *filter,
-			  store_take_row *take, void *context);
-enum store_result my_read_log(struct store *store, const struct store_filter *filter,
-			      int64_t after_us, int64_t lag_us, store_take_log *take,
-			      void *context);
-enum store_result my_forget(struct store *store, const struct store_filter *filter, bool dry_run,
-			    struct store_forgotten *out);
 enum store_result my_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
 

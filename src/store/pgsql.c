@@ -8,6 +8,7 @@
 #include "base/mem.h"
 #include "base/module.h"
 #include "base/strbuf.h"
+#include "store/sql.h"
 
 /*
  * One statement, one round trip, for each thing that is asked or changed; each is a transaction of
@@ -288,9 +289,9 @@ static const struct store_driver driver = {
     .log = store_log,
     .purge = pg_purge,
     .init = store_init,
-    .list = pg_list,
-    .read_log = pg_read_log,
-    .forget = pg_forget,
+    .list = sql_list,
+    .read_log = sql_read_log,
+    .forget = sql_forget,
     .stats = pg_stats,
     .graph = pg_graph,
     .check = pg_check,

@@ -69,13 +69,6 @@ bool pg_failed_with(const struct store *store, const char *sqlstate);
 enum store_result pg_schema_check(struct store *store, struct store_schema_report *report);
 
 /* pgsql_list.c: see struct store_driver */
-enum store_result pg_list(struct store *store, const struct store_filter *filter,
-			  store_take_row *take, void *context);
-enum store_result pg_read_log(struct store *store, const struct store_filter *filter,
-			      int64_t after_us, int64_t lag_us, store_take_log *take,
-			      void *context);
-enum store_result pg_forget(struct store *store, const struct store_filter *filter, bool dry_run,
-			    struct store_forgotten *out);
 enum store_result pg_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
 

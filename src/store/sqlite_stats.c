@@ -1,35 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "store/sqlite.h"
 
-#include <limits.h>
-
 #include "store/sqlite_time.h"
+#include "store/stat_sql.h"
 
 /* Parameters: ?1 the oldest time, ?2 and ?3 the thresholds, ?4 how many clients. */
 
-/* The numbers of enum store_stat_reason, from what was written down about a decision. */
-#define REASON                                                                     \
-	" CASE WHEN check_postmaster > 0 THEN 0 WHEN check_cache > 0 THEN 1"       \
-	" WHEN check_db IN (0, 1) THEN 2"                                          \
-	" WHEN check_db > 1 THEN CASE WHEN action LIKE 'DEFER%' THEN 4 ELSE 3 END" \
-	" WHEN check_dnswl >= ?2 THEN 5 WHEN check_dnsbl >= ?3 THEN 6"             \
-	" WHEN action LIKE 'DEFER%' THEN 7 ELSE 8 END"
-
-/*
- * Each greylisted tuple's first deferral and the first time that it was let through afterwards. A
- * tuple whose first deferral is older than what is looked at is not counted.
- */
-#define TUPLES                                                                               \
-	" FROM (SELECT min(CASE WHEN check_db = -1 THEN logtime END) AS first,"              \
-	" min(CASE WHEN check_db > 1 AND action NOT LIKE 'DEFER%' THEN logtime END) AS back" \
-	" FROM bley_log WHERE logtime >= ?1 AND check_cache = 0"                             \
-	" AND (check_db > 1 OR (check_db = -1 AND action LIKE 'DEFER%'))"                    \
-	" GROUP BY ip, sender, recipient) WHERE first IS NOT NULL"
+#define TUPLES STAT_TUPLES "?1 GROUP BY ip, sender, recipient) WHERE first IS NOT NULL"
 #define WAITED "CAST(round((julianday(back) - julianday(first)) * 86400) AS int)"
 
 static const char *const queries[] = {
-    [STORE_STAT_DECISIONS] = "SELECT count(*), action, 0, 0," REASON
-			     " FROM bley_log WHERE logtime >= ?1 GROUP BY 2, 5",
+    [STORE_STAT_DECISIONS] = "SELECT count(*), action, 0, 0," STAT_REASON(
+	"?2", "?3") " FROM bley_log WHERE logtime >= ?1 GROUP BY 2, 5",
     [STORE_STAT_TUPLES] =
 	"SELECT count(*), NULL, CASE WHEN waited < 3600 THEN waited ELSE waited / 60 * 60 END"
 	" FROM (SELECT coalesce(max(0, " WAITED "), -1) AS waited" TUPLES ") GROUP BY 3 ORDER BY 3",
@@ -61,8 +43,8 @@ static void bind_query(sqlite3_stmt *stmt, const struct store_stat_query *query)
 
 	sqlite_time_format(since_us, since);
 	sqlite3_bind_text(stmt, 1, since, -1, SQLITE_TRANSIENT);
-	sqlite3_bind_int(stmt, 2, query->dnswl_threshold > 0 ? query->dnswl_threshold : INT_MAX);
-	sqlite3_bind_int(stmt, 3, query->dnsbl_threshold > 0 ? query->dnsbl_threshold : INT_MAX);
+	sqlite3_bind_int(stmt, 2, stat_threshold(query->dnswl_threshold));
+	sqlite3_bind_int(stmt, 3, stat_threshold(query->dnsbl_threshold));
 	sqlite3_bind_int(stmt, 4, query->clients);
 }
 

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "store/sql.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static void add_place(struct sql_query *q, const char *before, const char *type, const char *after)
+{
+	q->count++;
+	if (sql_server.numbered)
+		strbuf_addf(&q->sql, "%s$%zu%s%s", before, q->count, type, after);
+	else
+		strbuf_addf(&q->sql, "%s?%s%s", before, type, after);
+}
+
+void sql_add_text(struct sql_query *query, const char *before, const char *value, const char *after)
+{
+	query->values[query->count].text = value;
+	add_place(query, before, "", after);
+}
+
+void sql_add_number(struct sql_query *query, const char *before, int64_t value, const char *after)
+{
+	struct sql_value *v = &query->values[query->count];
+
+	v->number = value;
+	snprintf(v->digits, sizeof(v->digits), "%lld", (long long)value);
+	add_place(query, before, sql_server.integer, after);
+}
+
+static void add_interval(struct sql_query *q, int64_t us)
+{
+	sql_add_number(q, sql_server.microseconds[0], us, sql_server.microseconds[1]);
+}
+
+void sql_add_ago(struct sql_query *query, const char *before, int64_t age_us)
+{
+	strbuf_addf(&query->sql, "%s%s - ", before, sql_server.now);
+	add_interval(query, age_us);
+}
+
+static void add_expression(struct sql_query *q, const char *const around[2], const char *expression)
+{
+	strbuf_addf(&q->sql, "%s%s%s", around[0], expression, around[1]);
+}
+
+static void add_net(struct sql_query *q, const struct ipnet *net)
+{
+	if (net->bits != (net->addr.family == AF_INET ? 32 : 128)) {
+		sql_server.add_net(q, net);
+		return;
+	}
+	ipaddr_format(&net->addr, q->net[0]);
+	sql_add_text(q, "ip = ", q->net[0], "");
+}
+
+static void add_filter(struct sql_query *q, const struct store_filter *filter, const char *column)
+{
+	if (filter->net) {
+		strbuf_addstr(&q->sql, " AND ");
+		add_net(q, filter->net);
+	}
+	if (filter->sender)
+		sql_add_text(q, " AND sender LIKE ", filter->sender, " ESCAPE '" STORE_ESCAPE "'");
+	if (filter->recipient)
+		sql_add_text(q, " AND recipient LIKE ", filter->recipient,
+			     " ESCAPE '" STORE_ESCAPE "'");
+	if (filter->address)
+		sql_add_text(q, " AND ", filter->address, " IN (sender, recipient)");
+	if (filter->since_us) {
+		strbuf_addf(&q->sql, " AND %s", column);
+		sql_add_ago(q, " >= ", filter->since_us);
+	}
+	if (filter->status >= STORE_CLEAN && !strcmp(column, "last_action"))
+		sql_add_number(q,
+			       filter->status >= STORE_GREY ? " AND status >= " : " AND status = ",
+			       filter->status, "");
+}
+
+static int64_t number(char *const *row, int column)
+{
+	return strtoll(row[column], NULL, 10);
+}
+
+static struct store_tuple tuple_of(char *const *row)
+{
+	return (struct store_tuple){.ip = row[0], .sender = row[1], .recipient = row[2]};
+}
+
+/* Where rows go to, as what they are. */
+struct taker {
+	store_take_row *row;
+	store_take_log *log;
+	store_take_stat *stat;
+	enum store_stat_kind kind;
+	void *context;
+};
+
+static bool take_row(void *context, char *const *result)
+{
+	const struct taker *taker = context;
+	const struct store_row row = {.tuple = tuple_of(result),
+				      .status = (int)number(result, 3),
+				      .fail_count = (int)number(result, 4),
+				      .age_us = number(result, 5)};
+
+	return taker->row(taker->context, &row);
+}
+
+enum store_result sql_list(struct store *store, const struct store_filter *filter,
+			   store_take_row *take, void *context)
+{
+	struct taker taker = {.row = take, .context = context};
+	struct sql_query q = SQL_QUERY_INIT;
+	enum store_result rc;
+
+	strbuf_addstr(&q.sql, "SELECT ip, sender, recipient, status, fail_count, ");
+	add_expression(&q, sql_server.age, "last_action");
+	strbuf_addstr(&q.sql, " FROM bley_status WHERE true");
+	add_filter(&q, filter, "last_action");
+	if (filter->limit)
+		sql_add_number(&q, " ORDER BY last_action DESC LIMIT ", filter->limit, "");
+	else
+		strbuf_addstr(&q.sql, " ORDER BY ip, sender, recipient");
+	rc = sql_server.stream(store, &q, take_row, &taker);
+	strbuf_release(&q.sql);
+	return rc;
+}
+
+static bool take_log(void *context, char *const *result)
+{
+	const struct taker *taker = context;
+	struct store_log_row row = {
+	    .tuple = tuple_of(result), .action = result[3], .age_us = number(result, 5)};
+
+	for (int i = 0; i < STORE_LOG_CHECKS; i++)
+		row.checks[i] = (int)number(result, 6 + i);
+	return taker->log(taker->context, &row, number(result, 4));
+}
+
+enum store_result sql_read_log(struct store *store, const struct store_filter *filter,
+			       int64_t after_us, int64_t lag_us, store_take_log *take,
+			       void *context)
+{
+	struct taker taker = {.log = take, .context = context};
+	struct sql_query q = SQL_QUERY_INIT;
+	enum store_result rc;
+
+	strbuf_addstr(&q.sql, "SELECT ip, sender, recipient, action, ");
+	add_expression(&q, sql_server.since_1970, "logtime");
+	strbuf_addstr(&q.sql, ", ");
+	add_expression(&q, sql_server.age, "logtime");
+	strbuf_addf(&q.sql,
+		    ", check_dnswl, check_dnsbl, check_helo, check_dyn, check_db, check_spf,"
+		    " check_s_eq_r, check_postmaster, check_cache FROM bley_log"
+		    " WHERE logtime > %s + ",
+		    sql_server.start_of_1970);
+	add_interval(&q, after_us);
+	if (lag_us)
+		sql_add_ago(&q, " AND logtime <= ", lag_us);
+	add_filter(&q, filter, "logtime");
+	if (filter->limit)
+		sql_add_number(&q, " ORDER BY logtime DESC LIMIT ", filter->limit, "");
+	else
+		strbuf_addstr(&q.sql, " ORDER BY logtime");
+	rc = sql_server.stream(store, &q, take_log, &taker);
+	strbuf_release(&q.sql);
+	return rc;
+}
+
+/* Cached verdicts first, as they are found by the rows of bley_status. */
+static enum store_result forget_rows(struct store *store, const struct store_filter *filter,
+				     bool dry_run, struct store_forgotten *out)
+{
+	const char *verb = dry_run ? "SELECT count(*)" : "DELETE";
+	/* of nothing but a network: also clients without tuples */
+	bool of_net = filter->net && !filter->sender && !filter->recipient && !filter->address &&
+		      !filter->since_us && filter->status == STORE_UNKNOWN;
+	struct sql_query q = SQL_QUERY_INIT;
+	enum store_result rc;
+
+	strbuf_addf(&q.sql, "%s FROM bley_cache WHERE ip IN (SELECT ip FROM bley_status WHERE true",
+		    verb);
+	add_filter(&q, filter, "last_action");
+	strbuf_addstr(&q.sql, ")");
+	if (of_net) {
+		strbuf_addstr(&q.sql, " OR ");
+		add_net(&q, filter->net);
+	}
+	rc = sql_server.change(store, &q, &out->clients);
+	strbuf_release(&q.sql);
+	if (rc != STORE_OK)
+		return rc;
+	q = SQL_QUERY_INIT;
+	strbuf_addf(&q.sql, "%s FROM bley_status WHERE true", verb);
+	add_filter(&q, filter, "last_action");
+	rc = sql_server.change(store, &q, &out->tuples);
+	strbuf_release(&q.sql);
+	return rc;
+}
+
+enum store_result sql_forget(struct store *store, const struct store_filter *filter, bool dry_run,
+			     struct store_forgotten *out)
+{
+	struct store_forgotten done = {.tuples = 0};
+	enum store_result rc = sql_server.begin(store);
+
+	if (rc != STORE_OK)
+		return rc;
+	rc = sql_server.end(store, forget_rows(store, filter, dry_run, &done));
+	if (rc == STORE_OK)
+		*out = done;
+	return rc;
+}
+
+static bool take_stat(void *context, char *const *row)
+{
+	const struct taker *taker = context;
+	const struct store_stat stat = {.kind = taker->kind,
+					.name = row[1],
+					.count = number(row, 0),
+					.seconds = number(row, 2),
+					.deferred = number(row, 3),
+					.reason = (enum store_stat_reason)number(row, 4)};
+
+	taker->stat(taker->context, &stat);
+	return true;
+}
+
+enum store_result sql_stats(struct store *store, const struct store_stat_query *wanted,
+			    store_take_stat *take, void *context)
+{
+	const int64_t always_us = INT64_C(100) * 365 * 86400 * 1000000;
+	struct taker taker = {.stat = take, .context = context};
+	enum store_result rc = STORE_OK;
+
+	for (int kind = STORE_STAT_DECISIONS; rc == STORE_OK && kind <= STORE_STAT_CLIENT; kind++) {
+		struct sql_query q = SQL_QUERY_INIT;
+
+		taker.kind = (enum store_stat_kind)kind;
+		if (!store_stat_wants(wanted, taker.kind))
+			continue;
+		sql_server.add_stat(&q, taker.kind, wanted,
+				    wanted->since_us ? wanted->since_us : always_us);
+		rc = sql_server.stream(store, &q, take_stat, &taker);
+		strbuf_release(&q.sql);
+	}
+	return rc;
+}

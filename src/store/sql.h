@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef BLEY_STORE_SQL_H
+#define BLEY_STORE_SQL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/ipaddr.h"
+#include "base/strbuf.h"
+#include "store/store.h"
+
+/* What bleyctl lists, forgets and counts on a database server, whichever it is. Statements are made
+ * for the filter in hand; each value of it is bound. */
+
+#define SQL_VALUES_MOST 12
+#define SQL_NUMBER_SIZE 24
+#define SQL_NET_SIZE (IPADDR_TEXT_SIZE + sizeof("/128"))
+#define SQL_NET_TEXTS 2
+
+/* A bound value: a text, or a number with its digits. */
+struct sql_value {
+	const char *text; /* NULL: the number */
+	int64_t number;
+	char digits[SQL_NUMBER_SIZE];
+};
+
+/* A statement that grows. */
+struct sql_query {
+	struct strbuf sql;
+	struct sql_value values[SQL_VALUES_MOST];
+	size_t count;
+	char net[SQL_NET_TEXTS][SQL_NET_SIZE]; /* for values of add_net() */
+};
+#define SQL_QUERY_INIT ((struct sql_query){.sql = STRBUF_INIT})
+
+/* Columns as text, NULL as an empty one. Returns false when it wants no more rows. */
+typedef bool sql_take(void *context, char *const *row);
+
+/* How a kind of server wants to be spoken to: `sql_server` is each driver's own. Pieces of SQL come
+ * in pairs: what stands before and behind the expression. */
+struct sql_server {
+	bool numbered;	     /* parameters are $1, $2, ... instead of ? */
+	const char *integer; /* behind a number's place: its type */
+	const char *now;
+	const char *microseconds[2]; /* a number of them as an interval */
+	const char *age[2];	     /* a time's age in microseconds, never negative */
+	const char *since_1970[2];   /* a time in microseconds since then */
+	const char *start_of_1970;
+
+	/* Adds a condition: `ip` lies in the network, which is no single address. */
+	void (*add_net)(struct sql_query *query, const struct ipnet *net);
+
+	/* Each begins with connecting where that has yet to be done, and has its own time. */
+	enum store_result (*stream)(struct store *store, const struct sql_query *query,
+				    sql_take *take, void *context);
+	enum store_result (*begin)(struct store *store);
+	/* Within a transaction; *rows: that were changed, or counted by a `SELECT count(*)`. */
+	enum store_result (*change)(struct store *store, const struct sql_query *query,
+				    int64_t *rows);
+	/* Commits where rc is STORE_OK, else rolls back and returns rc. */
+	enum store_result (*end)(struct store *store, enum store_result rc);
+
+	/* Adds the statement for one kind of sum: rows of count, name, seconds, deferred, reason.
+	 * since_us is never 0. */
+	void (*add_stat)(struct sql_query *query, enum store_stat_kind kind,
+			 const struct store_stat_query *wanted, int64_t since_us);
+};
+
+extern const struct sql_server sql_server;
+
+/* Add `before`, the value's place and `after`. A text must outlive the query. */
+void sql_add_text(struct sql_query *query, const char *before, const char *value,
+		  const char *after);
+void sql_add_number(struct sql_query *query, const char *before, int64_t value, const char *after);
+
+/* Adds `before` and the moment so long ago. */
+void sql_add_ago(struct sql_query *query, const char *before, int64_t age_us);
+
+/* See struct store_driver. */
+enum store_result sql_list(struct store *store, const struct store_filter *filter,
+			   store_take_row *take, void *context);
+enum store_result sql_read_log(struct store *store, const struct store_filter *filter,
+			       int64_t after_us, int64_t lag_us, store_take_log *take,
+			       void *context);
+enum store_result sql_forget(struct store *store, const struct store_filter *filter, bool dry_run,
+			     struct store_forgotten *out);
+
+enum store_result sql_stats(struct store *store, const struct store_stat_query *wanted,
+			    store_take_stat *take, void *context);
+
+#endif
