@@ -61,7 +61,10 @@ def main():
     args = arguments()
     programs = sorted(glob.glob(os.path.join(args.folder, "libfuzzer_*")))
     names = {os.path.basename(program)[len("libfuzzer_"):]: program for program in programs}
-    good = bool(names)
+    unknown = [name for name in args.targets if name not in names]
+    if unknown or not names:
+        sys.exit(f"fuzz.py: no such target in {args.folder}: {' '.join(unknown) or 'none at all'}")
+    good = True
     with tempfile.TemporaryDirectory() as temporary:
         for name in args.targets or names:
             found = os.path.join(args.keep or temporary, name)
