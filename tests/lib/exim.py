@@ -13,6 +13,7 @@ import glob
 import os
 import re
 import shutil
+import signal
 import smtplib
 import subprocess
 import tempfile
@@ -151,17 +152,19 @@ class Exim:
         self.test = test
         test.need("unshare", "nsenter")
         self.base = tempfile.mkdtemp(prefix="bley-exim-", dir="/tmp")
-        test.addCleanup(shutil.rmtree, self.base, True)
+        test.addCleanup(self.remove)
         os.chmod(self.base, 0o755)
         self.root = os.path.join(bleytest.BUILD, "roots", kind)
         if not os.access(os.path.join(self.root, "usr/sbin/exim4"), os.X_OK):
             test.need(f"{kind}/exim4")
         self.port = bleytest.free_port()
+        self.namespace = None
         self.users()
         self.install(acl, macros, more)
         self.process = test.start(["unshare", "-m", "--propagation", "private", "sh", "-c", self.script.format(
             base=self.base, exim=self.program, port=self.port, user=USER, libraries=libraries(self.root))], log="exim.out")
         test.wait_for_port(self.port, process=self.process)
+        self.namespace = os.readlink(f"/proc/{self.process.pid}/ns/mnt")
 
     def install(self, acl, macros, more):
         # It runs itself as its own user, who may not be let into the build folder, and needs its rights back for a delivery.
@@ -172,6 +175,30 @@ class Exim:
         self.logs = self.path("log")
         self.write("exim.conf", CONF.format(exim=self.program, base=self.base, domain=DOMAIN, port=self.port, acl=acl, user=USER,
                                             macros=macros, more=more, relay=RELAY))
+
+    def processes(self):
+        """Those in its name space: sessions and deliveries may outlive the daemon."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/ns/mnt") == self.namespace:
+                    found.append(int(pid))
+            except OSError:
+                pass
+        return found
+
+    def remove(self):
+        def all_ended():
+            pids = self.processes()
+            for pid in pids:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            return not pids
+
+        self.test.wait_until(all_ended, "the end of Exim's processes")
+        shutil.rmtree(self.base, True)
 
     def path(self, *names):
         return os.path.join(self.base, *names)
