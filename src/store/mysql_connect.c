@@ -35,7 +35,7 @@ static const struct {
 	 " FROM (SELECT 1) one"
 	 " LEFT JOIN bley_status s ON s.ip = ? AND s.sender = ? AND s.recipient = ?"
 	 " LEFT JOIN bley_cache c ON c.ip = ?"
-	 " AND GREATEST(0, TIMESTAMPDIFF(MICROSECOND, c.last_action, UTC_TIMESTAMP(6))) < ?",
+	 " AND ABS(TIMESTAMPDIFF(MICROSECOND, c.last_action, UTC_TIMESTAMP(6))) < ?",
 	 5},
     [MY_INSERT] = {MY_ROW_INSERT("?, ?, ?", "?"), 4},
     [MY_TOUCH] = {MY_ROW_TOUCH("?, ?, ?"), 3},

@@ -18,14 +18,15 @@
 #define NUMBER_SIZE 24
 #define LOG_MOST 1000 /* rows a statement */
 #define LOG_COLUMNS (5 + STORE_LOG_CHECKS)
-#define AGE(column) "greatest(0, (extract(epoch FROM " PG_NOW " - " column ") * 1000000)::bigint)"
+#define US_SINCE(column) "(extract(epoch FROM " PG_NOW " - " column ") * 1000000)::bigint"
+#define AGE(column) "greatest(0, " US_SINCE(column) ")"
 
 static const char recall_sql[] = "SELECT s.status, s.fail_count, " AGE(
     "s.last_action") ", c.status"
 		     " FROM (SELECT 1) one"
 		     " LEFT JOIN bley_status s ON s.ip = $1 AND s.sender = $2 AND s.recipient = $3"
-		     " LEFT JOIN bley_cache c ON c.ip = $1 AND $4::bigint > 0 AND " AGE(
-			 "c.last_action") " < $4::bigint";
+		     " LEFT JOIN bley_cache c ON c.ip = $1 AND $4::bigint > 0 AND abs(" US_SINCE(
+			 "c.last_action") ") < $4::bigint";
 
 /* $4: the client's status for the cache, -1: leave it alone; $5: the tuple's. */
 #define CLIENT(condition)                                                                   \

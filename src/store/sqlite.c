@@ -157,16 +157,15 @@ static const char *store_error(struct store *store)
 	return store->error;
 }
 
-/* Ages are never negative; what is no time at all counts as now. */
-static int64_t age_of(sqlite3_stmt *stmt, int column)
+/* Below zero for what lies in the future. What is no time at all counts as now. */
+static int64_t us_since(sqlite3_stmt *stmt, int column)
 {
 	const char *text = (const char *)sqlite3_column_text(stmt, column);
-	int64_t then, age;
+	int64_t then;
 
 	if (!text || !sqlite_time_parse(text, &then))
 		return 0;
-	age = sqlite_time_now() - then;
-	return age > 0 ? age : 0;
+	return sqlite_time_now() - then;
 }
 
 /* Binding a text that outlives the run allocates nothing and cannot fail. */
@@ -186,13 +185,13 @@ static void take_memory(sqlite3_stmt *stmt, int64_t client_age_us, struct store_
 {
 	bool is_client = sqlite3_column_int(stmt, 0);
 	int status = sqlite3_column_int(stmt, 1);
-	int64_t age_us = age_of(stmt, 3);
+	int64_t age_us = us_since(stmt, 3);
 
 	if (!is_client) {
 		found->status = status;
 		found->fail_count = sqlite3_column_int(stmt, 2);
-		found->waited_us = age_us;
-	} else if (age_us < client_age_us) {
+		found->waited_us = age_us > 0 ? age_us : 0;
+	} else if (age_us < client_age_us && age_us > -client_age_us) {
 		found->client = status == STORE_CLEAN ? STORE_CLIENT_GOOD : STORE_CLIENT_BAD;
 	}
 }

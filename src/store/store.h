@@ -59,8 +59,10 @@ enum store_status {
 struct store_memory {
 	int status; /* enum store_status */
 	int fail_count;
-	int64_t waited_us;	  /* age of last_action */
-	enum store_client client; /* NONE when there is none younger than the age asked for */
+	int64_t waited_us; /* age of last_action */
+	/* NONE when there is none younger than the age asked for, nor one that lies no further in
+	 * the future (a clock was set back) */
+	enum store_client client;
 };
 
 /* What a decision changes in bley_status. */

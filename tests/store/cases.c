@@ -341,7 +341,8 @@ static void case_future(void)
 	move("bley_status", -24 * HOUR_US);
 	move("bley_cache", -24 * HOUR_US);
 	INT(recall(store, &tuple_a, HOUR_US).waited_us, 0);
-	INT(recall(store, &tuple_a, HOUR_US).client, STORE_CLIENT_BAD);
+	INT(recall(store, &tuple_a, HOUR_US).client, STORE_CLIENT_NONE);
+	INT(recall(store, &tuple_a, 25 * HOUR_US).client, STORE_CLIENT_BAD);
 	INT(change(store, &tuple_a, STORE_AGAIN), STORE_GREY);
 	move("bley_status", HOUR_US);
 	AGE(recall(store, &tuple_a, 0).waited_us, HOUR_US);
