@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include "base/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/flood.h"
+#include "base/mem.h"
 #include "base/module.h"
 #include "base/strbuf.h"
 #include "base/systemd.h"
@@ -26,10 +31,14 @@ static struct {
 	enum log_target target;
 	enum log_level most;
 	const char *ident;
-	const char *file;
+	char *file; /* a copy: what the process ends with is told when its settings are gone */
 	const struct systemd_module *systemd;
 	bool file_failed; /* said once in syslog, until the file can be written again */
-} logger = {.target = LOG_TO_SYSLOG, .most = LOG_LEVEL_INFO, .ident = "bley"};
+	int spare;	  /* a file descriptor to have one when there are no more, or -1 */
+} logger = {.target = LOG_TO_SYSLOG, .most = LOG_LEVEL_INFO, .ident = "bley", .spare = -1};
+
+/* What was told; of this process, or of all that share it. */
+static struct flood own_flood, *flood = &own_flood;
 
 static bool same_file(int a, int b)
 {
@@ -58,18 +67,29 @@ static void open_journal(void)
 	log_message(LOG_LEVEL_WARNING, "log_file = journal: %s; logging to syslog", error);
 }
 
+static void keep_spare(void)
+{
+	if (logger.spare < 0)
+		logger.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
 void log_open(const char *ident, const char *target)
 {
+	bool to_syslog = !strcmp(target, "syslog");
+
 	logger.ident = ident;
 	logger.target = LOG_TO_SYSLOG;
-	openlog(ident, LOG_PID, LOG_MAIL);
-	if (!strcmp(target, "syslog"))
+	/* each process says something there: so now, when there is still a file descriptor */
+	openlog(ident, LOG_PID | (to_syslog ? LOG_NDELAY : 0), LOG_MAIL);
+	if (to_syslog)
 		return;
 	if (!strcmp(target, "journal")) {
 		open_journal();
 	} else if (strcmp(target, "-") != 0) {
 		logger.target = LOG_TO_FILE;
-		logger.file = target;
+		free(logger.file);
+		logger.file = mem_strdup(target);
+		keep_spare();
 	} else if (!stderr_is_connection()) {
 		logger.target = LOG_TO_STDERR;
 	}
@@ -80,14 +100,16 @@ void log_verbosity(enum log_level most)
 	logger.most = most;
 }
 
-void log_close(void)
+void log_share(void)
 {
-	closelog();
-	logger.target = LOG_TO_SYSLOG;
-	logger.file = NULL;
+	void *shared = mmap(NULL, sizeof(*flood), PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (shared != MAP_FAILED)
+		flood = shared;
 }
 
-static void write_whole(int fd, const char *data, size_t len)
+static bool write_whole(int fd, const char *data, size_t len)
 {
 	while (len) {
 		ssize_t n = write(fd, data, len);
@@ -95,10 +117,11 @@ static void write_whole(int fd, const char *data, size_t len)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return;
+			return false;
 		data += n;
 		len -= (size_t)n;
 	}
+	return true;
 }
 
 static void write_syslog(enum log_level level, const char *line)
@@ -106,31 +129,52 @@ static void write_syslog(enum log_level level, const char *line)
 	syslog(LOG_MAIL | (int)level, "%s", line);
 }
 
+static int open_file(void)
+{
+	const int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+	int fd = open(logger.file, flags, 0640);
+
+	if (fd >= 0 || errno != EMFILE || logger.spare < 0)
+		return fd;
+	close(logger.spare);
+	logger.spare = -1;
+	return open(logger.file, flags, 0640);
+}
+
 /* The file is opened for each line, so that moving it away rotates it. */
-static void write_file(enum log_level level, const char *line)
+static bool append_to_file(const char *line)
 {
 	struct strbuf out = STRBUF_INIT;
 	time_t now = time(NULL);
 	struct tm tm;
 	char stamp[40];
-	int fd = open(logger.file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+	int fd = open_file(), failure;
+	bool written;
 
-	if (fd < 0) {
-		if (!logger.file_failed)
-			syslog(LOG_MAIL | LOG_ERR,
-			       "error: cannot write log_file %s: %s; logging to syslog",
-			       logger.file, strerror(errno));
-		logger.file_failed = true;
-		write_syslog(level, line);
-		return;
-	}
-	logger.file_failed = false;
+	if (fd < 0)
+		return false;
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &tm));
 	strbuf_addf(&out, "%s %s[%ld]: %s\n", stamp, logger.ident, (long)getpid(), line);
-	write_whole(fd, out.buf,
-		    out.len); /* one call, so that lines of several processes stay whole */
+	/* one call, so that lines of several processes stay whole */
+	written = write_whole(fd, out.buf, out.len);
+	failure = errno;
 	close(fd);
+	keep_spare();
 	strbuf_release(&out);
+	errno = failure;
+	return written;
+}
+
+static void write_file(enum log_level level, const char *line)
+{
+	bool written = append_to_file(line);
+
+	if (!written && !logger.file_failed)
+		syslog(LOG_MAIL | LOG_ERR, "error: cannot write log_file %s: %s; logging to syslog",
+		       logger.file, strerror(errno));
+	logger.file_failed = !written;
+	if (!written)
+		write_syslog(level, line);
 }
 
 static void write_stderr(const char *line)
@@ -199,16 +243,39 @@ static const char *level_word(enum log_level level)
 	return level == LOG_LEVEL_ERROR ? "error: " : level == LOG_LEVEL_WARNING ? "warning: " : "";
 }
 
+static int64_t clock_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
+/* What was counted only; all of it, or that whose time is over. */
+static void tell_rest(bool all)
+{
+	struct flood_rest rest;
+	char text[LOG_LINE_MOST];
+	int len;
+
+	while (flood_take_rest(flood, clock_s(), all, &rest)) {
+		len = snprintf(text, sizeof(text), "%s%s (%u more like it within %lld s)",
+			       level_word((enum log_level)rest.level), rest.text, rest.more,
+			       (long long)rest.seconds);
+		write_line((enum log_level)rest.level, text, (size_t)len, NULL, 0);
+	}
+}
+
 void log_message(enum log_level level, const char *format, ...)
 {
 	char text[LOG_LINE_MOST];
-	size_t len = 0;
+	size_t len = 0, word;
 	va_list ap;
 	int n;
 
 	if (level > logger.most)
 		return;
-	len = (size_t)snprintf(text, sizeof(text), "%s", level_word(level));
+	word = len = (size_t)snprintf(text, sizeof(text), "%s", level_word(level));
 	va_start(ap, format);
 	n = vsnprintf(text + len, sizeof(text) - len, format, ap);
 	va_end(ap);
@@ -216,7 +283,21 @@ void log_message(enum log_level level, const char *format, ...)
 		len += (size_t)n;
 	if (len >= sizeof(text))
 		len = sizeof(text) - 1;
+	tell_rest(false);
+	if (level <= LOG_LEVEL_WARNING &&
+	    !flood_passes(flood, clock_s(), strcmp(format, "%s") != 0 ? format : text, (int)level,
+			  text + word))
+		return;
 	write_line(level, text, len, NULL, 0);
+}
+
+void log_close(void)
+{
+	tell_rest(true);
+	closelog();
+	logger.target = LOG_TO_SYSLOG;
+	free(logger.file);
+	logger.file = NULL;
 }
 
 /* A value with blanks, quotes or nothing in it is quoted, so that the line can be taken apart
@@ -243,6 +324,7 @@ void log_event(enum log_level level, const char *headline, const struct log_fiel
 
 	if (level > logger.most)
 		return;
+	tell_rest(false);
 	strbuf_addstr(&line, headline);
 	for (size_t i = 0; i < count; i++) {
 		if (!fields[i].value || !fields[i].key)

@@ -29,9 +29,17 @@ struct log_field {
  */
 void log_open(const char *ident, const char *target);
 void log_verbosity(enum log_level most); /* default: LOG_LEVEL_INFO */
+/* Tells what was held back, too. */
 void log_close(void);
 
-/* One line. Control characters in it are replaced. Never fails, never blocks the mail for long. */
+/* Processes forked from now on hold back together what they would all say. */
+void log_share(void);
+
+/*
+ * One line. Control characters in it are replaced. Never fails, never blocks the mail for long.
+ * Warnings and errors alike, of the same format or, where that is just "%s", with the same text,
+ * are told once a minute with how many more there were (flood.h).
+ */
 void log_message(enum log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -136,8 +136,10 @@ static bool child_is_outdated(const struct acceptor *a, unsigned generation)
 /* What the kernel has too little of is not had sooner by asking for it all the time. */
 static void pause_if_scarce(int error)
 {
-	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM)
-		poll(NULL, 0, SCARCE_PAUSE_MS);
+	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+		return;
+	log_message(LOG_LEVEL_ERROR, "cannot accept a connection: %s", strerror(error));
+	poll(NULL, 0, SCARCE_PAUSE_MS);
 }
 
 /* Waits for a connection. -1: none will come, and this process is not needed any more. */
@@ -498,6 +500,7 @@ int acceptor_run(const struct settings_options *options, struct conf *conf, cons
 
 	open_sockets(&a, fds, count);
 	set_signals(&a);
+	log_share();
 	if (!make_board(&a)) {
 		log_message(LOG_LEVEL_ERROR, "cannot start accepting: %s", strerror(errno));
 		return EXIT_FAILURE;
