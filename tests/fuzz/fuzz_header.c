@@ -49,10 +49,8 @@ static char *replace(char *text, const char *name, const char *value)
 	return made;
 }
 
-/*
- * A percent sign counts for itself with the one behind it or the name behind it: so the doubled
- * ones are put aside first where an odd number of them ends at no name.
- */
+/* First marks for what stands in the template, then values for the marks: a value is not expanded
+ * in its turn. */
 static char *model_expand(const char *template, const char *delta, const char *date)
 {
 	static const char *const names[] = {"(delta)s", "(version)s", "(hostname)s", "(date)s"};

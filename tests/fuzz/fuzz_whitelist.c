@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A whitelist. The first line is a recipient or a client's name, the second a client's address, the
- * rest the file. A file finds what its lines find, each as a file of its own, and an entry as it is
- * named in the answer finds the same again.
+ * rest the file. A file finds what its lines find, each as a file of its own, a line finds what a
+ * plain second reading of it says, and an entry as it is named in the answer finds the same again.
  */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/ipaddr.h"
 #include "base/text.h"
@@ -13,6 +14,7 @@
 #include "fuzz.h"
 
 #define LINES_MOST 40
+#define NAME_MOST 253	  /* characters of a domain name */
 #define COMPLAINTS_MOST 3 /* of a line: when read, when compiled, when asked */
 
 struct query {
@@ -65,6 +67,73 @@ static struct answer ask(struct query *query, const void *data, size_t size)
 	return answer;
 }
 
+/* Whether the name is the domain, or below it. */
+static bool is_below(const char *name, const char *domain)
+{
+	size_t len = strlen(name), domain_len = strlen(domain);
+
+	return len <= NAME_MOST && len > domain_len && name[len - domain_len - 1] == '.' &&
+	       !strcasecmp(name + len - domain_len, domain);
+}
+
+static bool is_domain(const char *name, const char *domain)
+{
+	return strlen(name) <= NAME_MOST && !strcasecmp(name, domain);
+}
+
+/* `.example.com` or `example.com` */
+static bool model_domain(const char *entry, const char *name)
+{
+	if (*entry == '.')
+		return is_below(name, entry + 1);
+	return is_domain(name, entry) || is_below(name, entry);
+}
+
+static bool model_recipient(const char *entry, const char *recipient)
+{
+	const char *entry_at = strrchr(entry, '@'), *at = strrchr(recipient, '@');
+	size_t local = at ? (size_t)(at - recipient) : strlen(recipient);
+
+	if (!entry_at)
+		return at && model_domain(entry, at + 1);
+	if (entry_at == entry)
+		return at && is_domain(at + 1, entry + 1);
+	if (entry_at[1])
+		return !strcasecmp(entry, recipient);
+	return (size_t)(entry_at - entry) == local && !strncasecmp(entry, recipient, local);
+}
+
+static bool model_client(const struct query *query, const char *entry)
+{
+	struct ipnet net;
+	bool host_bits;
+
+	if (ipnet_parse(entry, &net, &host_bits))
+		return ipnet_contains(&net, &query->ip);
+	return strcmp(query->name, "unknown") != 0 && model_domain(entry, query->name);
+}
+
+/* What a line of one plain entry means (BEHAVIOUR section 8). */
+static void check_meaning(const struct query *query, struct fuzz_input line, bool first, bool hit)
+{
+	char *text = fuzz_text(line.data, line.size), *entry = text;
+	size_t len;
+
+	if (first && !strncmp(entry, "\xef\xbb\xbf", 3))
+		entry += 3;
+	entry[strcspn(entry, "#;")] = '\0';
+	entry = text_trim(entry);
+	len = strlen(entry);
+	/* a domain's final dot says nothing */
+	if (len > 1 && entry[len - 1] == '.')
+		entry[len - 1] = '\0';
+	if (*entry != '/')
+		fuzz_require(hit == (query->kind == WHITELIST_CLIENTS
+					 ? model_client(query, entry)
+					 : model_recipient(entry, query->name)));
+	free(text);
+}
+
 /* A line by itself; one that is not the file's first keeps a line before it. */
 static struct answer ask_line(struct query *query, struct fuzz_input line, bool first)
 {
@@ -88,6 +157,8 @@ static void check_lines(struct query *query, struct fuzz_input file, const struc
 		struct fuzz_input line = fuzz_line(&file);
 		struct answer answer = ask_line(query, line, !lines);
 
+		if (answer.count)
+			check_meaning(query, line, !lines, answer.hit);
 		lines++;
 		count += answer.count;
 		hit |= answer.hit;
