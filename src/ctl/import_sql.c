@@ -45,19 +45,13 @@ const char *import_query(const char *source)
 /* Columns are parted by tabs (mysql) or bars (sqlite3, psql). Some databases pad them. */
 static bool split(char *line, char *column[COLUMNS])
 {
-	char separator = strchr(line, '\t') ? '\t' : '|';
+	const char separators[] = {strchr(line, '\t') ? '\t' : '|', '\0'};
+	int count = 0;
+	char *word;
 
-	for (int i = 0; i < COLUMNS; i++) {
-		char *end = strchr(line, separator);
-
-		if ((end != NULL) != (i < COLUMNS - 1))
-			return false;
-		if (end)
-			*end = '\0';
-		column[i] = text_trim(line);
-		line = end + 1;
-	}
-	return true;
+	while ((word = strsep(&line, separators)) && count < COLUMNS)
+		column[count++] = text_trim(word);
+	return count == COLUMNS && !word;
 }
 
 static bool is_net(const char *text)
