@@ -22,7 +22,7 @@
 #define LOG_MOST 1000 /* rows a statement */
 #define LOG_COLUMNS (5 + STORE_LOG_CHECKS)
 
-static struct store *new_store(const struct store_config *config, int timeout_ms)
+struct store *my_make(const struct store_config *config, int timeout_ms)
 {
 	struct store *store = mem_alloc(sizeof(*store));
 
@@ -32,7 +32,7 @@ static struct store *new_store(const struct store_config *config, int timeout_ms
 	return store;
 }
 
-static void store_close(struct store *store)
+void my_close(struct store *store)
 {
 	if (!store)
 		return;
@@ -40,42 +40,7 @@ static void store_close(struct store *store)
 	free(store);
 }
 
-static enum store_result open_with(const struct store_config *config, int timeout_ms,
-				   struct store_schema_report *report, struct store **out,
-				   char *error, size_t size)
-{
-	struct store *store = new_store(config, timeout_ms);
-	enum store_result rc = my_connect(store);
-
-	if (rc == STORE_OK)
-		rc = my_schema_check(store, report);
-	if (rc == STORE_OK) {
-		*out = store;
-		return rc;
-	}
-	snprintf(error, size, "%s", store->error);
-	store_close(store);
-	return rc;
-}
-
-static enum store_result store_open(const struct store_config *config, struct store **out,
-				    char *error, size_t size)
-{
-	return open_with(config, config->timeout_ms, NULL, out, error, size);
-}
-
-static enum store_result store_init(const struct store_config *config,
-				    struct store_schema_report *report, char *error, size_t size)
-{
-	const int timeout_ms = 60 * 60 * 1000; /* a large database may be taken over */
-	struct store *store = NULL;
-	enum store_result rc = open_with(config, timeout_ms, report, &store, error, size);
-
-	store_close(store);
-	return rc;
-}
-
-static const char *store_error(struct store *store)
+const char *my_error(struct store *store)
 {
 	return store->error;
 }
@@ -287,14 +252,14 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 static const struct store_driver driver = {
     .package = "bley-mysql",
     .remote = true,
-    .open = store_open,
-    .close = store_close,
-    .error = store_error,
+    .open = sql_open,
+    .close = my_close,
+    .error = my_error,
     .recall = store_recall,
     .remember = store_remember,
     .log = store_log,
     .purge = my_purge,
-    .init = store_init,
+    .init = sql_init,
     .list = sql_list,
     .read_log = sql_read_log,
     .forget = sql_forget,

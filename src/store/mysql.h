@@ -138,6 +138,11 @@ extern const char my_procedure_sql[]; /* how many MY_PROCEDUREs this user can se
 /* mysql_check.c: see struct store_driver */
 enum store_result my_check(struct store *store, store_take_lack *take, void *context);
 
+/* mysql.c: see struct sql_server */
+struct store *my_make(const struct store_config *config, int timeout_ms);
+void my_close(struct store *store);
+const char *my_error(struct store *store);
+
 /* mysql_list.c: see struct store_driver */
 enum store_result my_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);

@@ -95,40 +95,29 @@ static enum store_result end(struct store *store, enum store_result rc)
 	" GROUP BY CAST(CONV(left(MD5(concat_ws(' ', ip, sender, recipient)), 16)," \
 	" 16, 10) AS unsigned)) AS t WHERE first IS NOT NULL) AS w GROUP BY 3 ORDER BY 3"
 
-static void add_stat(struct sql_query *q, enum store_stat_kind kind,
-		     const struct store_stat_query *wanted, int64_t since_us)
+static void add_tuples(struct sql_query *q, int64_t since_us)
 {
-	switch (kind) {
-	case STORE_STAT_DECISIONS:
-		sql_add_number(q, "SELECT count(*), action, 0, 0," STAT_REASON_BEGIN,
-			       stat_threshold(wanted->dnswl_threshold), STAT_REASON_MIDDLE);
-		sql_add_number(q, "", stat_threshold(wanted->dnsbl_threshold),
-			       STAT_REASON_END " FROM bley_log");
-		sql_add_ago(q, " WHERE logtime >= ", since_us);
-		strbuf_addstr(&q->sql, " GROUP BY 2, 5");
-		break;
-	case STORE_STAT_TUPLES:
-		sql_add_ago(q,
-			    "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
-			    " ELSE waited DIV 60 * 60 END, 0, 0 FROM (SELECT coalesce(greatest(0,"
-			    " TIMESTAMPDIFF(SECOND, first, back)), -1) AS waited" STAT_TUPLES,
-			    since_us);
-		strbuf_addstr(&q->sql, TUPLES_END);
-		break;
-	case STORE_STAT_CLIENT:
-		/* The busiest first, by sorting the addresses alone: wider rows are neither sorted
-		 * nor held in memory. */
-		sql_add_ago(q,
-			    "SELECT max(n), ip, 0, sum(action LIKE 'DEFER%'), 0 FROM"
-			    " (SELECT SQL_BIG_RESULT count(*) AS n, ip FROM bley_log"
-			    " WHERE logtime >= ",
-			    since_us);
-		sql_add_number(q, " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ", wanted->clients,
-			       ") AS busiest JOIN bley_log USING (ip)");
-		sql_add_ago(q, " WHERE logtime >= ", since_us);
-		strbuf_addstr(&q->sql, " GROUP BY ip ORDER BY 1 DESC, ip");
-		break;
-	}
+	sql_add_ago(q,
+		    "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
+		    " ELSE waited DIV 60 * 60 END, 0, 0 FROM (SELECT coalesce(greatest(0,"
+		    " TIMESTAMPDIFF(SECOND, first, back)), -1) AS waited" STAT_TUPLES,
+		    since_us);
+	strbuf_addstr(&q->sql, TUPLES_END);
+}
+
+static void add_clients(struct sql_query *q, int64_t since_us, int count)
+{
+	/* The busiest first, by sorting the addresses alone: wider rows are neither sorted
+	 * nor held in memory. */
+	sql_add_ago(q,
+		    "SELECT max(n), ip, 0, sum(action LIKE 'DEFER%'), 0 FROM"
+		    " (SELECT SQL_BIG_RESULT count(*) AS n, ip FROM bley_log"
+		    " WHERE logtime >= ",
+		    since_us);
+	sql_add_number(q, " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ", count,
+		       ") AS busiest JOIN bley_log USING (ip)");
+	sql_add_ago(q, " WHERE logtime >= ", since_us);
+	strbuf_addstr(&q->sql, " GROUP BY ip ORDER BY 1 DESC, ip");
 }
 
 const struct sql_server sql_server = {
@@ -138,12 +127,18 @@ const struct sql_server sql_server = {
     .age = {"greatest(0, TIMESTAMPDIFF(MICROSECOND, ", ", UTC_TIMESTAMP(6)))"},
     .since_1970 = {"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ", ")"},
     .start_of_1970 = "'1970-01-01'",
+    .make = my_make,
+    .close = my_close,
+    .error = my_error,
+    .connect = my_connect,
+    .see_to_schema = my_schema_check,
     .add_net = add_net,
     .stream = stream,
     .begin = begin,
     .change = change,
     .end = end,
-    .add_stat = add_stat,
+    .add_tuples = add_tuples,
+    .add_clients = add_clients,
 };
 
 enum store_result my_stats(struct store *store, const struct store_stat_query *query,

@@ -61,7 +61,7 @@ static const char *const remember_sql[] = {
 static const char status_sql[] =
     "SELECT status, 1 FROM bley_status WHERE ip = $1 AND sender = $2 AND recipient = $3";
 
-static struct store *new_store(const struct store_config *config, int timeout_ms)
+struct store *pg_make(const struct store_config *config, int timeout_ms)
 {
 	struct store *store = mem_alloc(sizeof(*store));
 
@@ -71,7 +71,7 @@ static struct store *new_store(const struct store_config *config, int timeout_ms
 	return store;
 }
 
-static void store_close(struct store *store)
+void pg_close(struct store *store)
 {
 	if (!store)
 		return;
@@ -79,42 +79,7 @@ static void store_close(struct store *store)
 	free(store);
 }
 
-static enum store_result open_with(const struct store_config *config, int timeout_ms,
-				   struct store_schema_report *report, struct store **out,
-				   char *error, size_t size)
-{
-	struct store *store = new_store(config, timeout_ms);
-	enum store_result rc = pg_connect(store);
-
-	if (rc == STORE_OK)
-		rc = pg_schema_check(store, report);
-	if (rc == STORE_OK) {
-		*out = store;
-		return rc;
-	}
-	snprintf(error, size, "%s", store->error);
-	store_close(store);
-	return rc;
-}
-
-static enum store_result store_open(const struct store_config *config, struct store **out,
-				    char *error, size_t size)
-{
-	return open_with(config, config->timeout_ms, NULL, out, error, size);
-}
-
-static enum store_result store_init(const struct store_config *config,
-				    struct store_schema_report *report, char *error, size_t size)
-{
-	const int timeout_ms = 60 * 60 * 1000; /* a large database may be taken over */
-	struct store *store = NULL;
-	enum store_result rc = open_with(config, timeout_ms, report, &store, error, size);
-
-	store_close(store);
-	return rc;
-}
-
-static const char *store_error(struct store *store)
+const char *pg_error(struct store *store)
 {
 	return store->error;
 }
@@ -282,14 +247,14 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 static const struct store_driver driver = {
     .package = "bley-pgsql",
     .remote = true,
-    .open = store_open,
-    .close = store_close,
-    .error = store_error,
+    .open = sql_open,
+    .close = pg_close,
+    .error = pg_error,
     .recall = store_recall,
     .remember = store_remember,
     .log = store_log,
     .purge = pg_purge,
-    .init = store_init,
+    .init = sql_init,
     .list = sql_list,
     .read_log = sql_read_log,
     .forget = sql_forget,

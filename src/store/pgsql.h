@@ -68,6 +68,11 @@ bool pg_failed_with(const struct store *store, const char *sqlstate);
 /* pgsql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
 enum store_result pg_schema_check(struct store *store, struct store_schema_report *report);
 
+/* pgsql.c: see struct sql_server */
+struct store *pg_make(const struct store_config *config, int timeout_ms);
+void pg_close(struct store *store);
+const char *pg_error(struct store *store);
+
 /* pgsql_list.c: see struct store_driver */
 enum store_result pg_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);

@@ -107,36 +107,25 @@ static enum store_result end(struct store *store, enum store_result rc)
 	return rc;
 }
 
-static void add_stat(struct sql_query *q, enum store_stat_kind kind,
-		     const struct store_stat_query *wanted, int64_t since_us)
+static void add_tuples(struct sql_query *q, int64_t since_us)
 {
-	switch (kind) {
-	case STORE_STAT_DECISIONS:
-		sql_add_number(q, "SELECT count(*), action, 0, 0," STAT_REASON_BEGIN,
-			       stat_threshold(wanted->dnswl_threshold), STAT_REASON_MIDDLE);
-		sql_add_number(q, "", stat_threshold(wanted->dnsbl_threshold),
-			       STAT_REASON_END " FROM bley_log");
-		sql_add_ago(q, " WHERE logtime >= ", since_us);
-		strbuf_addstr(&q->sql, " GROUP BY 2, 5");
-		break;
-	case STORE_STAT_TUPLES:
-		sql_add_ago(q,
-			    "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
-			    " ELSE waited / 60 * 60 END, 0, 0 FROM (SELECT CASE WHEN back IS NULL"
-			    " THEN -1 ELSE greatest(0, extract(epoch FROM back - first)::bigint)"
-			    " END AS waited" STAT_TUPLES,
-			    since_us);
-		strbuf_addstr(&q->sql, " GROUP BY ip, sender, recipient) AS t"
-				       " WHERE first IS NOT NULL) AS w GROUP BY 3 ORDER BY 3");
-		break;
-	case STORE_STAT_CLIENT:
-		sql_add_ago(q,
-			    "SELECT count(*), ip, 0, sum((action LIKE 'DEFER%')::int), 0"
-			    " FROM bley_log WHERE logtime >= ",
-			    since_us);
-		sql_add_number(q, " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ", wanted->clients, "");
-		break;
-	}
+	sql_add_ago(q,
+		    "SELECT count(*), '', CASE WHEN waited < 3600 THEN waited"
+		    " ELSE waited / 60 * 60 END, 0, 0 FROM (SELECT CASE WHEN back IS NULL"
+		    " THEN -1 ELSE greatest(0, extract(epoch FROM back - first)::bigint)"
+		    " END AS waited" STAT_TUPLES,
+		    since_us);
+	strbuf_addstr(&q->sql, " GROUP BY ip, sender, recipient) AS t"
+			       " WHERE first IS NOT NULL) AS w GROUP BY 3 ORDER BY 3");
+}
+
+static void add_clients(struct sql_query *q, int64_t since_us, int count)
+{
+	sql_add_ago(q,
+		    "SELECT count(*), ip, 0, sum((action LIKE 'DEFER%')::int), 0"
+		    " FROM bley_log WHERE logtime >= ",
+		    since_us);
+	sql_add_number(q, " GROUP BY ip ORDER BY 1 DESC, ip LIMIT ", count, "");
 }
 
 const struct sql_server sql_server = {
@@ -147,12 +136,18 @@ const struct sql_server sql_server = {
     .age = {AGE_BEGIN, ") * 1000000)::bigint)"},
     .since_1970 = {"(extract(epoch FROM ", ") * 1000000)::bigint"},
     .start_of_1970 = "timestamp 'epoch'",
+    .make = pg_make,
+    .close = pg_close,
+    .error = pg_error,
+    .connect = pg_connect,
+    .see_to_schema = pg_schema_check,
     .add_net = add_net,
     .stream = stream,
     .begin = begin,
     .change = change,
     .end = end,
-    .add_stat = add_stat,
+    .add_tuples = add_tuples,
+    .add_clients = add_clients,
 };
 
 enum store_result pg_stats(struct store *store, const struct store_stat_query *query,

@@ -6,6 +6,43 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "store/stat_sql.h"
+
+static enum store_result open_with(const struct store_config *config, int timeout_ms,
+				   struct store_schema_report *report, struct store **out,
+				   char *error, size_t size)
+{
+	struct store *store = sql_server.make(config, timeout_ms);
+	enum store_result rc = sql_server.connect(store);
+
+	if (rc == STORE_OK)
+		rc = sql_server.see_to_schema(store, report);
+	if (rc == STORE_OK) {
+		*out = store;
+		return rc;
+	}
+	snprintf(error, size, "%s", sql_server.error(store));
+	sql_server.close(store);
+	return rc;
+}
+
+enum store_result sql_open(const struct store_config *config, struct store **out, char *error,
+			   size_t size)
+{
+	return open_with(config, config->timeout_ms, NULL, out, error, size);
+}
+
+enum store_result sql_init(const struct store_config *config, struct store_schema_report *report,
+			   char *error, size_t size)
+{
+	const int timeout_ms = 60 * 60 * 1000; /* a large database may be taken over */
+	struct store *store = NULL;
+	enum store_result rc = open_with(config, timeout_ms, report, &store, error, size);
+
+	sql_server.close(store);
+	return rc;
+}
+
 static void add_place(struct sql_query *q, const char *before, const char *type, const char *after)
 {
 	q->count++;
@@ -229,10 +266,22 @@ static bool take_stat(void *context, char *const *row)
 	return true;
 }
 
+static void add_decisions(struct sql_query *q, const struct store_stat_query *wanted,
+			  int64_t since_us)
+{
+	sql_add_number(q, "SELECT count(*), action, 0, 0," STAT_REASON_BEGIN,
+		       stat_threshold(wanted->dnswl_threshold), STAT_REASON_MIDDLE);
+	sql_add_number(q, "", stat_threshold(wanted->dnsbl_threshold),
+		       STAT_REASON_END " FROM bley_log");
+	sql_add_ago(q, " WHERE logtime >= ", since_us);
+	strbuf_addstr(&q->sql, " GROUP BY 2, 5");
+}
+
 enum store_result sql_stats(struct store *store, const struct store_stat_query *wanted,
 			    store_take_stat *take, void *context)
 {
 	const int64_t always_us = INT64_C(100) * 365 * 86400 * 1000000;
+	int64_t since_us = wanted->since_us ? wanted->since_us : always_us;
 	struct taker taker = {.stat = take, .context = context};
 	enum store_result rc = STORE_OK;
 
@@ -242,8 +291,12 @@ enum store_result sql_stats(struct store *store, const struct store_stat_query *
 		taker.kind = (enum store_stat_kind)kind;
 		if (!store_stat_wants(wanted, taker.kind))
 			continue;
-		sql_server.add_stat(&q, taker.kind, wanted,
-				    wanted->since_us ? wanted->since_us : always_us);
+		if (taker.kind == STORE_STAT_DECISIONS)
+			add_decisions(&q, wanted, since_us);
+		else if (taker.kind == STORE_STAT_TUPLES)
+			sql_server.add_tuples(&q, since_us);
+		else
+			sql_server.add_clients(&q, since_us, wanted->clients);
 		rc = sql_server.stream(store, &q, take_stat, &taker);
 		strbuf_release(&q.sql);
 	}

@@ -10,8 +10,8 @@
 #include "base/strbuf.h"
 #include "store/store.h"
 
-/* What bleyctl lists, forgets and counts on a database server, whichever it is. Statements are made
- * for the filter in hand; each value of it is bound. */
+/* What is the same on a database server, whichever it is: how it is opened, and what bleyctl lists,
+ * forgets and counts. Statements are made for the filter in hand; each value of it is bound. */
 
 #define SQL_VALUES_MOST 12
 #define SQL_NUMBER_SIZE 24
@@ -48,6 +48,14 @@ struct sql_server {
 	const char *since_1970[2];   /* a time in microseconds since then */
 	const char *start_of_1970;
 
+	/* A store that is not connected yet. close(), error(): see struct store_driver. */
+	struct store *(*make)(const struct store_config *config, int timeout_ms);
+	void (*close)(struct store *store);
+	const char *(*error)(struct store *store);
+	enum store_result (*connect)(struct store *store);
+	/* Sees to the schema of a fresh connection; report may be NULL. */
+	enum store_result (*see_to_schema)(struct store *store, struct store_schema_report *report);
+
 	/* Adds a condition: `ip` lies in the network, which is no single address. */
 	void (*add_net)(struct sql_query *query, const struct ipnet *net);
 
@@ -61,10 +69,10 @@ struct sql_server {
 	/* Commits where rc is STORE_OK, else rolls back and returns rc. */
 	enum store_result (*end)(struct store *store, enum store_result rc);
 
-	/* Adds the statement for one kind of sum: rows of count, name, seconds, deferred, reason.
-	 * since_us is never 0. */
-	void (*add_stat)(struct sql_query *query, enum store_stat_kind kind,
-			 const struct store_stat_query *wanted, int64_t since_us);
+	/* Add the statements for STORE_STAT_TUPLES and STORE_STAT_CLIENT: rows of count, name,
+	 * seconds, deferred, reason. since_us is never 0. */
+	void (*add_tuples)(struct sql_query *query, int64_t since_us);
+	void (*add_clients)(struct sql_query *query, int64_t since_us, int count);
 };
 
 extern const struct sql_server sql_server;
@@ -78,6 +86,10 @@ void sql_add_number(struct sql_query *query, const char *before, int64_t value, 
 void sql_add_ago(struct sql_query *query, const char *before, int64_t age_us);
 
 /* See struct store_driver. */
+enum store_result sql_open(const struct store_config *config, struct store **out, char *error,
+			   size_t size);
+enum store_result sql_init(const struct store_config *config, struct store_schema_report *report,
+			   char *error, size_t size);
 enum store_result sql_list(struct store *store, const struct store_filter *filter,
 			   store_take_row *take, void *context);
 enum store_result sql_read_log(struct store *store, const struct store_filter *filter,
