@@ -15,7 +15,8 @@ void *mem_resize(void *old, size_t size);		 /* like realloc(3) */
 void *mem_grow(void *old, size_t *count, size_t member); /* doubles an array of *count members */
 char *mem_strdup(const char *s);
 
-/* Sets the function to call once before the exit; it must not allocate. */
+/* Sets the function to call once before the exit; what it fails to allocate ends the
+ * process at once. */
 void mem_on_exhaustion(void (*hook)(void));
 
 /* Ends the process as a failed allocation does. */

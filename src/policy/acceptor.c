@@ -168,8 +168,10 @@ static int child_run(struct acceptor *a, size_t slot, unsigned generation)
 {
 	int ep = child_watch(a), fd;
 
-	if (ep < 0)
+	if (ep < 0) {
+		log_message(LOG_LEVEL_ERROR, "cannot wait for connections: %s", strerror(errno));
 		return EXIT_FAILURE;
+	}
 	sandbox_enter(a->conf);
 	handler_connect(a->handler);
 	for (int i = 0; i < CONNECTIONS_MOST; i++) {

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -29,6 +30,11 @@
 #define ROWS_PAUSE_MS 20    /* without a further request for so long they are written */
 #define ROWS_AGE_US 1000000 /* and never held longer than this */
 #define TOLD_MOST 64	    /* causes that are remembered as told */
+#define WRITE_MOST_S 100    /* Postfix waits for an answer no longer than that */
+#define LAST_WRITE_MOST_S                                                                   \
+	2	      /* and when told to end, we do not wait for a peer that does not read \
+		       */
+#define RESERVE 16384 /* bytes for telling that memory ran out */
 
 static volatile sig_atomic_t terminated;
 static volatile sig_atomic_t served_fd = -1; /* of the connection being served */
@@ -54,19 +60,24 @@ struct handler {
 static struct {
 	int fd; /* -1: no request in hand */
 	char text[1024];
+	void *reserve;
 } last_words = {.fd = -1};
 
 static void say_last_words(void)
 {
-	if (last_words.fd < 0)
-		return;
-	if (write(last_words.fd, last_words.text, strlen(last_words.text)) < 0)
-		return; /* the peer is gone, and so are we */
+	bool answered = last_words.fd >= 0 &&
+			write(last_words.fd, last_words.text, strlen(last_words.text)) > 0;
+
+	free(last_words.reserve);
+	last_words.reserve = NULL;
+	log_message(LOG_LEVEL_ERROR, "out of memory%s: this process ends",
+		    answered ? ", answered failure_action" : "");
 }
 
 static void set_last_words(const char *answer)
 {
 	snprintf(last_words.text, sizeof(last_words.text), "action=%s\n\n", answer);
+	last_words.reserve = mem_resize(last_words.reserve, RESERVE);
 	mem_on_exhaustion(say_last_words);
 }
 
@@ -184,7 +195,8 @@ static int failed(const char *doing)
 	/* A peer that has what it wants may just go away. */
 	if (errno == ECONNRESET || errno == EPIPE)
 		return EXIT_SUCCESS;
-	log_message(LOG_LEVEL_ERROR, "cannot %s the connection: %s", doing, strerror(errno));
+	log_message(LOG_LEVEL_ERROR, "cannot %s the connection: %s", doing,
+		    errno == EAGAIN ? "the peer does not read its answers" : strerror(errno));
 	return EXIT_FAILURE;
 }
 
@@ -197,17 +209,26 @@ static int run(struct handler *h)
 	do {
 		arena_reset(&h->arena);
 		flush_rows_unless_busy(h);
+		/* memory is asked for only once a request is there as a whole */
+		last_words.fd = h->out;
 		result = request_read(h->input, &h->arena, &request);
 		if (result == REQUEST_END)
 			return EXIT_SUCCESS;
 		if (result == REQUEST_FAILED)
 			return failed("read from");
-		last_words.fd = h->out;
 		sent = result == REQUEST_OK ? serve(h, &request) : refuse(h, result, &request);
 		if (!sent)
 			return failed("write to");
 	} while (!h->conf->exim_workaround && !terminated && !sandbox_outlived());
 	return EXIT_SUCCESS;
+}
+
+/* How long a peer that does not read its answers may keep the process. */
+static void limit_writing(int fd, time_t seconds)
+{
+	struct timeval most = {.tv_sec = seconds};
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
 }
 
 /*
@@ -218,6 +239,7 @@ static void prepare_socket(int fd)
 {
 	int on = 1;
 
+	limit_writing(fd, WRITE_MOST_S);
 	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
@@ -276,7 +298,7 @@ int handler_serve(struct handler *h, int in, int out)
 	request_input_init(h->input, in);
 	served_fd = in;
 	status = run(h);
-	served_fd = -1;
+	served_fd = last_words.fd = -1;
 	/* The peer need not wait for what follows. Does nothing where this is no socket. */
 	shutdown(out, SHUT_RDWR);
 	flush_rows(h);
@@ -291,6 +313,8 @@ void handler_terminate(int signal_number)
 
 	(void)signal_number;
 	terminated = 1;
+	if (served_fd >= 0)
+		limit_writing(served_fd, LAST_WRITE_MOST_S);
 	if (served_fd >= 0 && shutdown(served_fd, SHUT_RD)) {
 		/* no socket: reading meets the end of file all the same, also a read that has just
 		 * begun */
