@@ -8,6 +8,7 @@ import sqlite3
 import unittest
 
 import bleytest
+import terminal
 
 HOSTILE = ['"quoted"\\@example.com', "\x1b[31mred@example.com", "tab\tnew\nline@example.com", "grün@例え.jp",
            "c1\x9b31m@example.com", "sep\u2028@example.com", "%s%n@example.com", "' OR 1=1 --@example.com"]
@@ -102,6 +103,17 @@ class Commands(Base):
         self.assertEqual(self.rows("SELECT * FROM bley_cache"), [])
         self.good("forget", "--yes", "<>")
         self.assertEqual(self.clients(), [])
+
+    def test_forget_asks(self):
+        """A person sees the count first."""
+        self.fill_few()
+        for answer, left in (("\n", 4), ("n\n", 4), ("y\n", 2)):
+            asked = terminal.Terminal(self, [bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "forget", "192.0.2.0/24"])
+            asked.wait_for(rb"^2 triplets and 0 cached clients are known\r\nForget them\? \[y/N\] $")
+            self.assertEqual(len(self.clients()), 4)
+            asked.type(answer)
+            self.assertEqual(asked.wait_end(), 0)
+            self.assertEqual(len(self.clients()), left)
 
     def test_allow(self):
         bley = self.handler()
