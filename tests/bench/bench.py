@@ -335,20 +335,45 @@ def pss_kib(pid):
         return next(int(line.split()[1]) for line in stream if line.startswith("Pss:"))
 
 
-def memory(_, count=100):
-    """The proportional set size of handlers that have served a request and wait for the next."""
+def family(pid):
+    """A process and those it has started, which are the children of its only thread."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        return [pid, *(descendant for child in stream.read().split() for descendant in family(int(child)))]
+
+
+def server_kib(server):
+    return sum(pss_kib(pid) for pid in family(server.process.pid))
+
+
+def idle_handlers(make, keys, count):
+    """KiB of proportional set size, of a handler that has served a request and waits, and of the server for each of them."""
     case = Case()
     case.setUp()
     try:
-        conf_of(case)
+        server = make() if make else None
+        if server:
+            case.addCleanup(server.remove)
+        conf_of(case, **(keys(server) if server else {}))
+        first = case.handler()
+        first.ask()
+        before = server_kib(server) if server else 0
         handlers = [case.handler() for _ in range(count)]
         for handler in handlers:
             handler.ask()
-        size = statistics.median(pss_kib(handler.process.pid) for handler in handlers)
+        after = server_kib(server) if server else 0
+        return statistics.median(pss_kib(handler.process.pid) for handler in handlers), (after - before) / count
     finally:
         case.doCleanups()
-    print(f"\nan idle handler of {count}: {size} KiB (proportional set size)", flush=True)
-    return size
+
+
+def memory(_, count=100):
+    result = {"SQLite": idle_handlers(None, None, count),
+              "PostgreSQL": idle_handlers(lambda: servers.PostgreSQL(**POSTGRESQL), postgresql_keys, count),
+              "MariaDB": idle_handlers(lambda: servers.MariaDB(*MARIADB), mariadb_keys, count)}
+    print(f"\nKiB of one of {count} idle handlers, and of the server for each")
+    for name, (handler, server) in result.items():
+        print(f"{name:12}{handler:>9.0f}{server:>9.0f}", flush=True)
+    return result
 
 
 def rss_kib(pid):
