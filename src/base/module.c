@@ -105,8 +105,11 @@ static const struct module *open_module(const char *path, const char *name, char
 
 void module_folder(char *dir, size_t size)
 {
-	if (!build_folder(dir, size))
-		snprintf(dir, size, "%s", BLEY_MODULEDIR);
+	static char folder[PATH_MAX]; /* looked for once: /proc takes its time */
+
+	if (!*folder && !build_folder(folder, sizeof(folder)))
+		snprintf(folder, sizeof(folder), "%s", BLEY_MODULEDIR);
+	snprintf(dir, size, "%s", folder);
 }
 
 const void *module_load(const char *name, char *error, size_t size)
