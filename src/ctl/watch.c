@@ -104,8 +104,10 @@ static void screen_end(void)
 /* Only what a signal handler may call. What is awaited may take long: the signal ends it. */
 static void end_by_signal(int number)
 {
-	if (write(STDOUT_FILENO, WRAP "\n", sizeof(WRAP "\n") - 1) >= 0)
-		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	ssize_t written = write(STDOUT_FILENO, WRAP "\n", sizeof(WRAP "\n") - 1);
+
+	(void)written; /* a terminal that is gone needs none of this */
+	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 	raise(number);
 }
 
@@ -121,7 +123,7 @@ static bool screen_begin(void)
 	static const int ends[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 	struct sigaction end = {.sa_handler = end_by_signal,
 				.sa_flags = (int)SA_RESETHAND | SA_NODEFER};
-	struct sigaction resize = {.sa_handler = note_resize};
+	struct sigaction resize = {.sa_handler = note_resize, .sa_flags = SA_RESTART};
 	struct termios keys;
 
 	if (!isatty(STDOUT_FILENO) || tcgetattr(STDIN_FILENO, &saved))
