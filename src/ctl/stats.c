@@ -242,7 +242,7 @@ static int64_t count_alike(struct stats *s, size_t i)
 {
 	const struct store_stat *items = s->items[STORE_STAT_DECISIONS];
 	const char *label = table_text(&s->arena, items[i].name);
-	int64_t count = 0;
+	int64_t total = 0;
 
 	for (size_t k = 0; k < s->count[STORE_STAT_DECISIONS]; k++) {
 		if (items[k].reason != items[i].reason ||
@@ -250,9 +250,9 @@ static int64_t count_alike(struct stats *s, size_t i)
 			continue;
 		if (k < i)
 			return 0;
-		count += items[k].count;
+		total += items[k].count;
 	}
-	return count;
+	return total;
 }
 
 static void print_label(struct arena *arena, const char *text)
