@@ -378,7 +378,7 @@ static enum store_result prepare(struct store *store, const char *sql, MYSQL_STM
 enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
 			      size_t count, struct my_answer *out)
 {
-	MYSQL_STMT *stmt;
+	MYSQL_STMT *stmt = NULL;
 	enum store_result rc = prepare(store, sql, &stmt);
 
 	if (rc != STORE_OK)
