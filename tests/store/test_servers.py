@@ -320,6 +320,7 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
         self.query(f"ALTER DATABASE {self.name} SET default_transaction_read_only = on")
         self.kill_connections()
         self.assert_flows(handler, "read-only")
+        self.assertRegex(self.bleyctl("check").stdout, "database: WRONG, .*read-only")
         self.query(f"SET default_transaction_read_only = off; ALTER DATABASE {self.name} RESET default_transaction_read_only")
         self.wait_for_decisions(handler)
 
@@ -498,6 +499,7 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.query("SET GLOBAL read_only = 1")
         try:
             self.assert_flows(handler, "read-only|read_only|written")
+            self.assertIn("database: WRONG", self.bleyctl("check").stdout)
         finally:
             self.query("SET GLOBAL read_only = 0")
         self.wait_for_decisions(handler)
