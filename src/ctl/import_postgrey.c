@@ -45,23 +45,47 @@ static bool take_client(struct import *import, const struct dump *dump)
 	return true;
 }
 
+/* In this order a network's clients follow it, one behind the other. */
+static int compare(const void *a, const void *b)
+{
+	const struct ipaddr *x = a, *y = b;
+
+	return x->family != y->family ? (x->family < y->family ? -1 : 1)
+				      : memcmp(x->bytes, y->bytes, sizeof(x->bytes));
+}
+
+/* The first client that is not before the network. */
+static size_t find_net(const struct import *import, const struct ipaddr *net)
+{
+	size_t low = 0, high = import->clients;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (compare(&import->client[middle], net) < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 static enum store_result import_net(struct import *import, const struct ipaddr *net, char *sender,
 				    char *recipient)
 {
 	unsigned bits = net->family == AF_INET ? NET_BITS : NET_BITS_IPV6;
+	size_t first = find_net(import, net), i = first;
 	enum store_result result = STORE_OK;
-	bool found = false;
 
-	for (size_t i = 0; i < import->clients && result == STORE_OK; i++) {
+	for (; i < import->clients && result == STORE_OK; i++) {
 		struct ipaddr masked = import->client[i];
 
 		ipaddr_mask(&masked, bits);
 		if (!ipaddr_equal(&masked, net))
-			continue;
-		found = true;
+			break;
 		result = import_triplet(import, &import->client[i], sender, recipient);
 	}
-	if (!found)
+	if (i == first)
 		import->unknown_client++;
 	return result;
 }
@@ -142,6 +166,8 @@ static bool read_clients(struct import *import, const char *file)
 		return false;
 	while (good && dump_next(&dump))
 		good = take_client(import, &dump);
+	if (import->clients)
+		qsort(import->client, import->clients, sizeof(*import->client), compare);
 	if (dump_close(&dump) || !good)
 		return good;
 	ctl_complain("import: %s cannot be read whole: fewer clients are known", file);
