@@ -91,3 +91,11 @@ bool flood_take_rest(struct flood *f, int64_t now_s, bool all, struct flood_rest
 	}
 	return false;
 }
+
+void flood_forget(struct flood *f)
+{
+	for (size_t i = 0; i < FLOOD_KINDS; i++) {
+		atomic_store(&f->kind[i], 0);
+		atomic_store(&f->more[i], 0);
+	}
+}

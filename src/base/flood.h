@@ -40,4 +40,7 @@ bool flood_passes(struct flood *f, int64_t now_s, const char *kind, int level, c
  * called before flood_passes(). */
 bool flood_take_rest(struct flood *f, int64_t now_s, bool all, struct flood_rest *out);
 
+/* Whatever comes is new again. */
+void flood_forget(struct flood *f);
+
 #endif

@@ -291,6 +291,12 @@ void log_message(enum log_level level, const char *format, ...)
 	write_line(level, text, len, NULL, 0);
 }
 
+void log_afresh(void)
+{
+	tell_rest(true);
+	flood_forget(flood);
+}
+
 void log_close(void)
 {
 	tell_rest(true);

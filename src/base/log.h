@@ -32,6 +32,9 @@ void log_verbosity(enum log_level most); /* default: LOG_LEVEL_INFO */
 /* Tells what was held back, too. */
 void log_close(void);
 
+/* What was told before is told again, as if it were new. */
+void log_afresh(void);
+
 /* Processes forked from now on hold back together what they would all say. */
 void log_share(void);
 

@@ -355,6 +355,8 @@ static void reload(struct acceptor *a)
 
 	told_to_reload = 0;
 	look_at_files(a->conf, before);
+	/* who has changed something wants to know what comes of it */
+	log_afresh();
 	settings_load(a->options, conf);
 	if ((!conf->usable || conf->errors) && a->conf->usable) {
 		log_open("bley", a->options->debug ? "-" : a->conf->log_file);

@@ -68,7 +68,7 @@ static struct watch {
 	const char *name;
 	dev_t dev;
 	ino_t ino;
-} watched[2];
+} watched[3];
 static size_t watched_count;
 
 /* Returns whether there is such a file. */
@@ -131,10 +131,12 @@ static void allow_log(struct rules *r, const char *file)
 
 	if (!strcmp(file, "syslog") || !strcmp(file, "journal") || !strcmp(file, "-"))
 		return;
-	if (!stat(file, &st) && !S_ISREG(st.st_mode))
+	if (!stat(file, &st) && !S_ISREG(st.st_mode)) {
 		allow(r, file, LANDLOCK_WRITE);
-	else
-		allow(r, folder_of(r, file), LANDLOCK_WRITE | LANDLOCK_MAKE);
+		return;
+	}
+	allow(r, folder_of(r, file), LANDLOCK_WRITE | LANDLOCK_MAKE);
+	watch(mem_strdup(folder_of(r, file)));
 }
 
 static const char *home(void)

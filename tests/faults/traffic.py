@@ -21,12 +21,13 @@ class Traffic:
     `failed` those answered with the failure action. What is anything else is in `wrong`, and finish() tells.
     """
 
-    def __init__(self, test, connect, threads=4, lossy=False, renew=0):
-        """renew: after so many requests a thread takes a new connection."""
+    def __init__(self, test, connect, threads=4, lossy=False, renew=0, again=re.escape(DEFER)):
+        """renew: after so many requests a thread takes a new connection. again: what is right for one who was deferred before."""
         self.test, self.connect, self.lossy, self.renew = test, connect, lossy, renew
         self.asked = self.given = self.right = self.failed = self.lost = 0
         self.streak = 0  # right ones since the last that was not
         self.slowest = 0
+        self.again = again
         self.deferred, self.wrong, self.talks = set(), [], {}
         self.lock, self.end = threading.Lock(), threading.Event()
         self.threads = [threading.Thread(target=self._run, args=(number,)) for number in range(threads)]
@@ -53,9 +54,9 @@ class Traffic:
                 return
             sender = f"{number}.{count}@example.net"
             if count % 4 == 0:
-                self._ask(number, bleytest.suspicious(sender=sender), DEFER, sender, mine)
+                self._ask(number, bleytest.suspicious(sender=sender), re.escape(DEFER), sender, mine)
             elif count % 4 == 1 and mine:
-                self._ask(number, bleytest.suspicious(sender=mine[count % len(mine)]), DEFER)
+                self._ask(number, bleytest.suspicious(sender=mine[count % len(mine)]), self.again)
             elif count % 4 == 2:
                 self._ask(number, bleytest.request(sender=sender), "DUNNO")
             elif count % 4 == 3:
@@ -64,12 +65,13 @@ class Traffic:
     def _ask(self, number, request, right, sender=None, mine=None):
         began = time.monotonic()
         answer = self._exchange(number, request)
+        is_right = answer is not None and re.fullmatch(right, answer)
         with self.lock:
             self.asked += 1
             self.slowest = max(self.slowest, time.monotonic() - began)
             self.given += answer is not None
-            self.streak = self.streak + 1 if answer == right else 0
-            if answer == right:
+            self.streak = self.streak + 1 if is_right else 0
+            if is_right:
                 self.right += 1
             elif answer == FAILED:
                 self.failed += 1
@@ -103,7 +105,7 @@ class Traffic:
                              f"traffic {more} ({self})", bleytest.PATIENCE * 2)
         self.test.assertEqual(self.wrong[:3], [], str(self))
 
-    def wait_for_health(self, count=40):
+    def wait_for_health(self, count=20):
         """Until so many in a row are right again."""
         with self.lock:
             self.streak = 0

@@ -88,6 +88,20 @@ static void test_the_end(void **state)
 	assert_false(flood_take_rest(&f, 5, true, &rest));
 }
 
+static void test_forgotten(void **state)
+{
+	struct flood f = {.level = {0}};
+	struct flood_rest rest;
+
+	(void)state;
+	assert_true(passes(&f, 0, "a"));
+	assert_false(passes(&f, 0, "a"));
+	flood_forget(&f);
+	assert_false(flood_take_rest(&f, 0, true, &rest));
+	assert_true(passes(&f, 0, "a"));
+	assert_false(passes(&f, 0, "a"));
+}
+
 static void test_of_a_kind(void **state)
 {
 	struct flood f = {.level = {0}};
@@ -133,9 +147,13 @@ static void test_many_kinds_and_long_ones(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_once_in_a_while), cmocka_unit_test(test_it_goes_on),
-	    cmocka_unit_test(test_it_comes_back),   cmocka_unit_test(test_the_end),
-	    cmocka_unit_test(test_of_a_kind),	    cmocka_unit_test(test_many_kinds_and_long_ones),
+	    cmocka_unit_test(test_once_in_a_while),
+	    cmocka_unit_test(test_it_goes_on),
+	    cmocka_unit_test(test_it_comes_back),
+	    cmocka_unit_test(test_the_end),
+	    cmocka_unit_test(test_forgotten),
+	    cmocka_unit_test(test_of_a_kind),
+	    cmocka_unit_test(test_many_kinds_and_long_ones),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
