@@ -84,10 +84,22 @@ static void print_dnsl(struct strbuf *out, const struct dnsl_entries *entries)
 	}
 }
 
+/* A text as the file holds it: percent signs doubled. */
+static void print_text(struct strbuf *out, const char *text)
+{
+	for (; *text; text++) {
+		strbuf_addch(out, *text);
+		if (*text == '%')
+			strbuf_addch(out, '%');
+	}
+}
+
 static void print_list(struct strbuf *out, const struct conf_list *list)
 {
-	for (size_t i = 0; i < list->count; i++)
-		strbuf_addf(out, "%s%s", i ? ", " : "", list->items[i]);
+	for (size_t i = 0; i < list->count; i++) {
+		strbuf_addstr(out, i ? ", " : "");
+		print_text(out, list->items[i]);
+	}
 }
 
 /* In the key's unit where it goes, else in seconds. */
@@ -99,16 +111,6 @@ static void print_duration(struct strbuf *out, const struct conf_key *key, int64
 		strbuf_addf(out, "%lld%c", (long long)(seconds / unit), key->unit);
 	else
 		strbuf_addf(out, "%llds", (long long)seconds);
-}
-
-/* A text as the file holds it: percent signs doubled. */
-static void print_text(struct strbuf *out, const char *text)
-{
-	for (; *text; text++) {
-		strbuf_addch(out, *text);
-		if (*text == '%')
-			strbuf_addch(out, '%');
-	}
 }
 
 static void print_value(struct strbuf *out, const struct conf *conf, const struct conf_key *key)
