@@ -178,7 +178,8 @@ static void check_entry(struct query *query, const struct answer *whole)
 
 	if (!whole->hit)
 		return;
-	again = ask(query, whole->entry, strlen(whole->entry));
+	again = ask_line(
+	    query, (struct fuzz_input){(const uint8_t *)whole->entry, strlen(whole->entry)}, false);
 	fuzz_require(again.hit && again.count == 1 && !strcmp(again.entry, whole->entry));
 	free(again.entry);
 }
