@@ -52,11 +52,15 @@ class Server:
 
     def __enter__(self):
         self.case.setUp()
-        self.address = self.start(self.case)
-        self.load(["-p", "-n", str(KNOWN), "-m", "known", "-k", f"{self.known} {self.new}"])
-        if self.prime:
-            self.prime(self.case)
-            self.load(["-p", "-n", str(KNOWN), "-m", "known", "-k", f"{self.known} PREPEND"])
+        try:
+            self.address = self.start(self.case)
+            self.load(["-p", "-n", str(KNOWN), "-m", "known", "-k", f"{self.known} {self.new}"])
+            if self.prime:
+                self.prime(self.case)
+                self.load(["-p", "-n", str(KNOWN), "-m", "known", "-k", f"{self.known} PREPEND"])
+        except BaseException:
+            self.case.doCleanups()
+            raise
         return self
 
     def __exit__(self, *_):

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The floor: answers DUNNO to everything that ends in an empty line and knows nothing else. As a handler on standard input and
- * output, or with a listening socket there (inetd `wait`, or `-l` for file descriptor 3) a process forked for each connection.
+ * The floor: answers DUNNO to everything that ends in an empty line and knows nothing else. As a
+ * handler on standard input and output, or with a listening socket there (inetd `wait`, or `-l` for
+ * file descriptor 3) a process forked for each connection.
  */
 #include <signal.h>
 #include <string.h>
