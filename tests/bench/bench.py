@@ -99,10 +99,10 @@ def warm(**keys):
     return lambda case: supervise.warm(case, [f"127.0.0.1:{bleytest.free_port()}"], conf_of(case, **keys))[1][0]
 
 
-def under_xinetd(program=None, **keys):
+def under_xinetd(program=None, wait=False, **keys):
     def start(case):
         supervise.give_to_nobody(case)
-        return supervise.xinetd(case, conf_of(case, **keys), program=program)
+        return supervise.xinetd(case, conf_of(case, **keys), program=program, wait=wait)
     return start
 
 
@@ -263,6 +263,7 @@ def compare_lasting(options):
 def compare_one_shot(options):
     return ("one connection a request, 8 at once", [
         Server("bley, warm mode", warm(), one_shot=True),
+        Server("bley, xinetd, wait = yes", under_xinetd(wait=True, idle_exit="5s"), one_shot=True),
         *(Server(f"{bley}, xinetd{how}", under_xinetd(program, **keys), one_shot=True)
           for bley, program in (("bley", None), *((f"bley of {name}", f"{build}/bley") for name, build in options.against))
           for how, keys in (("", {}), (", no sandbox", {"sandbox": 0}))),

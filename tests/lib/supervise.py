@@ -81,8 +81,9 @@ def setting(text, name, value):
     return changed
 
 
-def xinetd(test, conf, program=None):
-    """xinetd with the file that we ship; only port, user and program are the test's. program: another than bley."""
+def xinetd(test, conf, program=None, wait=False):
+    """xinetd with the file that we ship; only port, user and program are the test's. program: another than bley. wait: as the
+    file says for warm mode."""
     server = program or bleytest.bley_for_all(test)
     program = test.need("xinetd")
     test.need_root()
@@ -93,6 +94,8 @@ def xinetd(test, conf, program=None):
         text = setting(text, name, value)
     if conf:
         text = setting(text, "umask", f"027\n\tserver_args\t= -c {conf}")
+    if wait:
+        text = re.sub(r"(?m)^\s*only_from.*\n", "", setting(text, "wait", "yes"))
     path = test.write("xinetd.conf", text)
     process = test.start([program, "-dontfork", "-f", path, "-pidfile", test.path("xinetd.pid"), "-filelog",
                           test.path("xinetd.log")])

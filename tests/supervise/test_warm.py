@@ -229,5 +229,12 @@ class InetdWait(WarmConversations, bleytest.TestCase):
         self.assertEqual(self.once(address, sender="2@example.net"), DEFER)
 
 
+class XinetdWait(InetdWait):
+    """xinetd's `wait = yes` is the same."""
+
+    def begin(self, conf):
+        return supervise.xinetd(self, conf, wait=True)
+
+
 if __name__ == "__main__":
     unittest.main()
