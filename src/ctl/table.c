@@ -80,9 +80,29 @@ void table_end(struct table *t)
 	arena_release(&t->arena);
 }
 
+/* Whether a UTF-8 character turns the direction of what follows: U+200E, U+200F, U+202A to U+202E,
+ * U+2066 to U+2069. A terminal that heeds them shows one address as another. */
+static bool turns_text(const char *s)
+{
+	unsigned char last;
+
+	if (s[0] != '\xe2' || (s[1] != '\x80' && s[1] != '\x81'))
+		return false;
+	last = (unsigned char)s[2];
+	if (s[1] == '\x81')
+		return last >= 0xa6 && last <= 0xa9;
+	return last == 0x8e || last == 0x8f || (last >= 0xaa && last <= 0xae);
+}
+
 const char *table_text(struct arena *arena, const char *text)
 {
-	return text_clean(arena, text, strlen(text));
+	static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD, as long as those */
+	char *clean = arena_strdup(arena, text_clean(arena, text, strlen(text)));
+
+	for (char *s = clean; *s; s++)
+		if (turns_text(s))
+			memcpy(s, replacement, strlen(replacement));
+	return clean;
 }
 
 const char *table_address(struct arena *arena, const char *address)

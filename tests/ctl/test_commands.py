@@ -11,7 +11,7 @@ import bleytest
 import terminal
 
 HOSTILE = ['"quoted"\\@example.com', "\x1b[31mred@example.com", "tab\tnew\nline@example.com", "grün@例え.jp",
-           "c1\x9b31m@example.com", "sep\u2028@example.com", "%s%n@example.com", "' OR 1=1 --@example.com"]
+           "c1\x9b31m@example.com", "sep\u2028@example.com", "%s%n@example.com", "moc.\u202emoc.elpmaxe@a\u2066", "' OR 1=1 --@example.com"]
 IPV6 = "2001:0db8:0000:0000:0000:0000:0000:0001"
 
 
@@ -132,6 +132,8 @@ class Commands(Base):
                      ["list", "--json"], ["show", "--json", "r@example.org"], ["stats", "--json"]):
             text = self.good(*args)
             self.assertNotRegex(text, "[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", args)
+            if "--json" not in args:
+                self.assertNotRegex(text, "[\u200e\u200f\u202a-\u202e\u2066-\u2069]", args)
         self.assertEqual(len(self.good("list").splitlines()), 2 + len(HOSTILE))
         self.assertEqual(sorted(row["sender"] for row in self.json("list")), sorted([*HOSTILE, "\ufffdA"]))
         self.assertEqual({row["action"] for row in self.json("stats")["by_action_and_reason"]}, set(HOSTILE))
