@@ -75,26 +75,6 @@ static const char *memory_folder(void)
 	return !stat(MEMORY, &st) && S_ISDIR(st.st_mode) && !access(MEMORY, W_OK) ? MEMORY : "/tmp";
 }
 
-/* Opened by its name below /proc, as the code under test wants a name. */
-const char *fuzz_file(unsigned number, const void *data, size_t size)
-{
-	static struct {
-		int fd;
-		char name[PATH_SIZE];
-	} files[FUZZ_FILES];
-
-	fuzz_require(number < FUZZ_FILES);
-	if (!files[number].fd) {
-		snprintf(files[number].name, PATH_SIZE, "%s/bley-fuzz-XXXXXX", memory_folder());
-		files[number].fd = mkstemp(files[number].name);
-		fuzz_require(files[number].fd > 0 && !unlink(files[number].name));
-		snprintf(files[number].name, PATH_SIZE, "/proc/self/fd/%d", files[number].fd);
-	}
-	fuzz_require(!ftruncate(files[number].fd, 0));
-	fuzz_require(pwrite(files[number].fd, data, size, 0) == (ssize_t)size);
-	return files[number].name;
-}
-
 static char folder[PATH_SIZE];
 
 static void remove_folder(void)
@@ -119,4 +99,27 @@ const char *fuzz_folder(void)
 		fuzz_require(mkdtemp(folder) != NULL && !atexit(remove_folder));
 	}
 	return folder;
+}
+
+int fuzz_open(const char *name)
+{
+	char path[2 * PATH_SIZE];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", fuzz_folder(), name);
+	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	fuzz_require(fd >= 0);
+	return fd;
+}
+
+const char *fuzz_file(unsigned number, const void *data, size_t size)
+{
+	static char paths[FUZZ_FILES][PATH_SIZE + sizeof("/0")];
+	char name[] = {(char)('0' + number), '\0'};
+	int fd = fuzz_open(name);
+
+	fuzz_require(number < FUZZ_FILES && write(fd, data, size) == (ssize_t)size);
+	close(fd);
+	snprintf(paths[number], sizeof(paths[number]), "%s/%s", fuzz_folder(), name);
+	return paths[number];
 }

@@ -29,12 +29,14 @@ uint8_t fuzz_byte(struct fuzz_input *in);
 uint16_t fuzz_short(struct fuzz_input *in);
 int64_t fuzz_long(struct fuzz_input *in);
 
-/* The name of a file in memory with these bytes, for as long as no other with this number is asked
- * for. */
-#define FUZZ_FILES 4
-const char *fuzz_file(unsigned number, const void *data, size_t size);
-
 /* A folder of this process's own, in memory where the machine can; gone with it. */
 const char *fuzz_folder(void);
+
+/* A file in it, empty, opened to be read and written. */
+int fuzz_open(const char *name);
+
+/* The path of one with these bytes, for as long as no other with this number is asked for. */
+#define FUZZ_FILES 4
+const char *fuzz_file(unsigned number, const void *data, size_t size);
 
 #endif

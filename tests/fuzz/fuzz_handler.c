@@ -5,7 +5,6 @@
  * the same answers come whether the bytes arrive at once or one by one; the database holds a row of
  * its log for each decision, and the log nothing that a terminal would obey.
  */
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,20 +52,9 @@ static struct {
 	int log, answers;
 } world;
 
-static int open_in_folder(const char *name)
-{
-	char path[256];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", fuzz_folder(), name);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	fuzz_require(fd >= 0);
-	return fd;
-}
-
 static void write_file(const char *name, const char *text)
 {
-	int fd = open_in_folder(name);
+	int fd = fuzz_open(name);
 
 	fuzz_require(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 	close(fd);
@@ -79,8 +67,8 @@ static void begin_world(void)
 
 	write_file("recipients", "postmaster@\n/^abuse@/\n");
 	write_file("clients", "white.example\n198.51.100.0/24\n");
-	world.log = open_in_folder("log");
-	world.answers = open_in_folder("answers");
+	world.log = fuzz_open("log");
+	world.answers = fuzz_open("answers");
 	for (int i = 0; i < 2; i++) {
 		struct conf *conf = &world.confs[i];
 

@@ -5,7 +5,6 @@
  * crash or hang, the handler answers; and the old rows are either all taken over or all left as
  * they were.
  */
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,17 +54,6 @@ int nanosleep(const struct timespec *pause, struct timespec *left)
 	return 0;
 }
 
-static int open_in_folder(const char *name)
-{
-	char path[PATH_SIZE];
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", fuzz_folder(), name);
-	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	fuzz_require(fd >= 0);
-	return fd;
-}
-
 static void begin_world(void)
 {
 	char text[1024], error[512];
@@ -79,8 +67,8 @@ static void begin_world(void)
 	fuzz_require(world.driver != NULL);
 	world.store = (struct store_config){
 	    .type = "sqlite3", .name = world.path, .timeout_ms = 1000};
-	world.request = open_in_folder("request");
-	world.answer = open_in_folder("answer");
+	world.request = fuzz_open("request");
+	world.answer = fuzz_open("answer");
 	fuzz_require(write(world.request, REQUEST, strlen(REQUEST)) > 0);
 }
 
@@ -164,7 +152,7 @@ static void remove_old(void)
 
 static void make_raw(struct fuzz_input in)
 {
-	int fd = open_in_folder("old.db");
+	int fd = fuzz_open("old.db");
 
 	fuzz_require(write(fd, in.data, in.size) == (ssize_t)in.size);
 	close(fd);
