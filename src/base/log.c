@@ -1,5 +1,4 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#define _GNU_SOURCE /* MAP_ANONYMOUS */
 #include "base/log.h"
 
 #include <errno.h>
