@@ -31,10 +31,8 @@
 #define ROWS_AGE_US 1000000 /* and never held longer than this */
 #define TOLD_MOST 64	    /* causes that are remembered as told */
 #define WRITE_MOST_S 100    /* Postfix waits for an answer no longer than that */
-#define LAST_WRITE_MOST_S                                                                   \
-	2	      /* and when told to end, we do not wait for a peer that does not read \
-		       */
-#define RESERVE 16384 /* bytes for telling that memory ran out */
+#define LAST_WRITE_MOST_S 2 /* for a peer that does not read, when told to end */
+#define RESERVE 16384	    /* bytes for telling that memory ran out */
 
 static volatile sig_atomic_t terminated;
 static volatile sig_atomic_t served_fd = -1; /* of the connection being served */
