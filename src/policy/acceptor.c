@@ -134,12 +134,15 @@ static bool child_is_outdated(const struct acceptor *a, unsigned generation)
 }
 
 /* What the kernel has too little of is not had sooner by asking for it all the time. */
-static void pause_if_scarce(int error)
+static void pause_if_scarce(const struct acceptor *a, int error)
 {
+	const struct timespec pause = {.tv_nsec = SCARCE_PAUSE_MS * 1000000L};
+
 	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
 		return;
 	log_message(LOG_LEVEL_ERROR, "cannot accept a connection: %s", strerror(error));
-	poll(NULL, 0, SCARCE_PAUSE_MS);
+	/* epoll_pwait() lets no signal in while there is a connection */
+	ppoll(NULL, 0, &pause, &a->open);
 }
 
 /* Waits for a connection. -1: none will come, and this process is not needed any more. */
@@ -159,7 +162,7 @@ static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 		fd = accept4(event.data.fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			return fd;
-		pause_if_scarce(errno);
+		pause_if_scarce(a, errno);
 	}
 	return -1;
 }

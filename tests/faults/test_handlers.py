@@ -101,33 +101,59 @@ class Scarce(FaultCase):
 class ScarceInWarmMode(FaultCase):
     """The same in mid-traffic, and enough of it again."""
 
-    def test_file_descriptors(self):
-        process, address = self.warm()
-        traffic = Traffic(self, lambda: self.client(address), renew=5)
-        traffic.wait_for({"right": 40})
-        before = {}
+    @staticmethod
+    def kill(pids):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
-        def processes():
-            return [process.pid, *supervise.children(process.pid)]
+    def processes(self):
+        return [self.process.pid, *supervise.children(self.process.pid)]
 
+    def use_up_descriptors(self):
+        """None may have a number more than it has now, nor those that are made meanwhile; until one tells."""
         def use_up():
-            """None may have a number more than it has now. Those that were made meanwhile, too."""
-            for pid in processes():
+            for pid in self.processes():
                 with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                     used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
                     least = next(number for number in range(len(used) + 1) if number not in used)
-                    before.setdefault(pid, resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, 1024)))
-            return [line for line in self.faults() if "Too many open files" in line]
+                    resource.prlimit(pid, resource.RLIMIT_NOFILE, (least, 1024))
+            return [line for line in self.faults() if "cannot accept a connection: Too many open files" in line]
         self.wait_until(use_up, "a line in the log")
-        for pid in processes():
+
+    def test_file_descriptors(self):
+        self.process, address = self.warm()
+        traffic = Traffic(self, lambda: self.client(address), renew=5)
+        traffic.wait_for({"right": 40})
+        self.use_up_descriptors()
+        for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(pid, resource.RLIMIT_NOFILE, (1024, 1024))
         traffic.wait_for_health()
         traffic.finish(30)
         # what is told of together, at the end too, and the ends of processes that could not begin
-        bleytest.stop(process, bleytest.PATIENCE)
+        bleytest.stop(self.process, bleytest.PATIENCE)
         self.assert_told("Too many open files|handler [0-9]+ ended with status 1", 20)
         self.assert_remembered(traffic)
+
+    def test_terminated_without_file_descriptors(self):
+        self.process, address = self.warm()
+        self.assertEqual(self.client(address).ask_suspicious(), DEFER)
+        self.wait_until(lambda: supervise.children(self.process.pid), "a process that waits")
+        waiting = []
+
+        def connect():
+            waiting.append(self.client(address))
+        connect()
+        self.wait_until(lambda: len(supervise.children(self.process.pid)) >= 2, "one that serves and one that waits")
+        for _ in range(8):
+            connect()
+        self.use_up_descriptors()
+        children = supervise.children(self.process.pid)
+        self.addCleanup(self.kill, children)
+        self.process.terminate()
+        self.assertEqual(self.process.wait(bleytest.PATIENCE), 0)
+        self.wait_until(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in children), "the end of all")
 
     def victim(self, talk, number):
         """The process that serves this connection."""
@@ -166,6 +192,7 @@ class ScarceInWarmMode(FaultCase):
         process, address = self.warm(("prlimit", "--nproc=4", "setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups"))
         traffic = Traffic(self, lambda: self.client(address), threads=12, renew=5)
         traffic.wait_for({"right": 200})
+        self.wait_for_log("cannot start a handler")
         self.assertLessEqual(len(supervise.children(process.pid)), 3)
         traffic.finish(30)
         bleytest.stop(process, bleytest.PATIENCE)
