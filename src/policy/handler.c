@@ -242,6 +242,22 @@ static void prepare_socket(int fd)
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 }
 
+/* Nothing more is read but what is there already. Async-signal-safe. */
+static void end_input(int fd)
+{
+	int null;
+
+	limit_writing(fd, LAST_WRITE_MOST_S);
+	if (!shutdown(fd, SHUT_RD))
+		return;
+	/* no socket: reading meets the end of file all the same, also a read that has just begun */
+	null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (null < 0)
+		return;
+	dup2(null, fd);
+	close(null);
+}
+
 /* What was told on the last connection may be told again on the next. */
 static void forget_connection(struct handler *h)
 {
@@ -295,6 +311,9 @@ int handler_serve(struct handler *h, int in, int out)
 	prepare_socket(in);
 	request_input_init(h->input, in);
 	served_fd = in;
+	/* a signal that came before that found no connection to end */
+	if (terminated)
+		end_input(in);
 	status = run(h);
 	served_fd = last_words.fd = -1;
 	/* The peer need not wait for what follows. Does nothing where this is no socket. */
@@ -307,21 +326,12 @@ int handler_serve(struct handler *h, int in, int out)
 
 void handler_terminate(int signal_number)
 {
-	int saved = errno, null;
+	int saved = errno;
 
 	(void)signal_number;
 	terminated = 1;
 	if (served_fd >= 0)
-		limit_writing(served_fd, LAST_WRITE_MOST_S);
-	if (served_fd >= 0 && shutdown(served_fd, SHUT_RD)) {
-		/* no socket: reading meets the end of file all the same, also a read that has just
-		 * begun */
-		null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		if (null >= 0)
-			dup2(null, served_fd);
-		if (null >= 0)
-			close(null);
-	}
+		end_input(served_fd);
 	errno = saved;
 }
 

@@ -3,6 +3,7 @@
 
 import os
 import random
+import re
 import signal
 import socket
 import sqlite3
@@ -614,6 +615,23 @@ class Descriptors(FaultCase):
         self.assertEqual(handler.wait(), 0)
         self.assertTrue(handler.at_end())
         self.assertEqual(len(self.statuses()), 1)
+
+    def test_a_handler_terminated_before_it_reads(self):
+        """While it still loads its whitelists; the peer says nothing and stays."""
+        if os.environ.get("VALGRIND"):
+            self.skipTest("valgrind catches signals before bley does")
+        self.write("whitelist_clients", "".join(f"host{i}.example.com\n" for i in range(300000)))
+        handler = self.handler()
+
+        def catches():
+            with open(f"/proc/{handler.process.pid}/status", encoding="ascii") as stream:
+                caught = re.search(r"SigCgt:\s*(\w+)", stream.read()).group(1)
+            return int(caught, 16) >> (signal.SIGTERM - 1) & 1
+        self.wait_until(catches, "a handler that catches signals")
+        handler.process.terminate()
+        self.assertEqual(handler.wait(), 0)
+        self.assertTrue(handler.at_end())
+        self.assertEqual(self.faults(), [])
 
     def test_the_answer_in_hand_is_given_before_the_end(self):
         handler = self.handler()
