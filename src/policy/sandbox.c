@@ -25,7 +25,9 @@
 #include "config.h"
 
 #define RESOLVER_FILE "/etc/resolv.conf"
+#define HOSTS_FILE "/etc/hosts"
 #define LOOK_EVERY_US INT64_C(1000000)
+#define WATCHED_MOST 3 /* the log's folder; the database's folder or HOSTS_FILE; RESOLVER_FILE */
 #define PORT_DNS 53
 #define PORT_PGSQL 5432
 #define PORT_MYSQL 3306
@@ -38,11 +40,27 @@ static const char *const library_files[] = {
 
 /* What they read to reach a database server: its address, certificates, settings of their own. */
 static const char *const client_files[] = {
-    "/etc/hosts",    RESOLVER_FILE,    "/etc/nsswitch.conf",   "/etc/host.conf",
-    "/etc/gai.conf", "/etc/services",  "/etc/protocols",       "/etc/passwd",
-    "/etc/ssl",	     "/etc/pki",       "/etc/ca-certificates", "/etc/crypto-policies",
-    "/etc/gnutls",   "/etc/krb5.conf", "/etc/krb5.conf.d",     "/etc/gss",
-    "/etc/my.cnf",   "/etc/my.cnf.d",  "/etc/mysql",	       "/etc/postgresql-common",
+    HOSTS_FILE,
+    RESOLVER_FILE,
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/passwd",
+    "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/crypto-policies",
+    "/etc/gnutls",
+    "/etc/krb5.conf",
+    "/etc/krb5.conf.d",
+    "/etc/gss",
+    "/etc/my.cnf",
+    "/etc/my.cnf.d",
+    "/etc/mysql",
+    "/etc/postgresql-common",
+    "/var/lib/ca-certificates",
 };
 
 /* Of the home directory, and where the environment says so. */
@@ -68,7 +86,7 @@ static struct watch {
 	const char *name;
 	dev_t dev;
 	ino_t ino;
-} watched[3];
+} watched[WATCHED_MOST];
 static size_t watched_count;
 
 /* Returns whether there is such a file. */
@@ -106,20 +124,27 @@ static const char *folder_of(struct rules *r, const char *path)
 	return slash == path ? "/" : arena_strndup(&r->arena, path, (size_t)(slash - path));
 }
 
+/* Where the file is a link: the folder of what it leads to. */
+static void allow_target(struct rules *r, const char *file, unsigned rights)
+{
+	char target[PATH_MAX];
+
+	if (realpath(file, target) && strcmp(target, file) != 0)
+		allow(r, folder_of(r, target), rights);
+}
+
 /* The database's folder, where SQLite also makes its other files. */
 static void allow_state(struct rules *r, const char *file)
 {
 	const unsigned rights = LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_MAKE | LANDLOCK_REMOVE;
 	const char *folder = folder_of(r, file);
-	char target[PATH_MAX];
 
 	/* One that is missing (or no folder, hence the dot) is made with the first mail, or comes
 	 * later. */
 	if (allow(r, arena_printf(&r->arena, "%s/.", folder), rights) ||
 	    !allow(r, folder_of(r, folder), rights | LANDLOCK_FOLDERS))
 		watch(mem_strdup(folder));
-	if (realpath(file, target) && strcmp(target, file) != 0)
-		allow(r, folder_of(r, target), rights);
+	allow_target(r, file, rights);
 	/* for what does not fit into memory while an old database is taken over */
 	setenv("SQLITE_TMPDIR", folder, 0);
 }
@@ -127,6 +152,7 @@ static void allow_state(struct rules *r, const char *file)
 /* The folder, so that the file can be moved away and made anew; but a device is just itself. */
 static void allow_log(struct rules *r, const char *file)
 {
+	const unsigned rights = LANDLOCK_WRITE | LANDLOCK_MAKE;
 	struct stat st;
 
 	if (!strcmp(file, "syslog") || !strcmp(file, "journal") || !strcmp(file, "-"))
@@ -135,7 +161,8 @@ static void allow_log(struct rules *r, const char *file)
 		allow(r, file, LANDLOCK_WRITE);
 		return;
 	}
-	allow(r, folder_of(r, file), LANDLOCK_WRITE | LANDLOCK_MAKE);
+	allow(r, folder_of(r, file), rights);
+	allow_target(r, file, rights);
 	watch(mem_strdup(folder_of(r, file)));
 }
 
@@ -181,11 +208,14 @@ static void allow_files(struct rules *r, const struct store_config *store, bool 
 		allow(r, library_files[i], LANDLOCK_READ);
 	allow(r, "/dev/null", LANDLOCK_READ | LANDLOCK_WRITE);
 	allow_log(r, r->conf->log_file);
-	if (sqlite)
+	if (sqlite) {
 		allow_state(r, store->name);
-	else
+	} else {
 		allow_client_files(r);
-	if (!r->conf->dns_servers.count) {
+		watch(HOSTS_FILE);
+	}
+	/* the C library's way to dbhost, too */
+	if (!sqlite || !r->conf->dns_servers.count) {
 		allow(r, RESOLVER_FILE, LANDLOCK_READ);
 		watch(RESOLVER_FILE);
 	}

@@ -251,6 +251,16 @@ class Lasting(SandboxCase):
         self.assertEqual(self.client(address).ask_suspicious(), DEFER)
         self.assertEqual(self.rows("SELECT count(*) FROM bley_status", database=self.path("db2", "bley.db")), [(1,)])
 
+    def test_a_log_that_is_a_link(self):
+        os.mkdir(self.path("disk"))
+        self.write("disk/log", "")
+        self.own("disk")
+        self.own("disk/log")
+        os.symlink(self.path("disk", "log"), self.path("logs", "log"))
+        handler = self.start_handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.wait_for_log("decided", name="disk/log")
+
     def test_a_log_that_is_moved_away(self):
         handler = self.start_handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
