@@ -101,13 +101,16 @@ static void screen_end(void)
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
-/* Only what a signal handler may call. What is awaited may take long: the signal ends it. */
+/* Only what a signal handler may call. What is awaited may take long: the signal ends it. In the
+ * background the terminal is the shell's, and would stop whoever sets it. */
 static void end_by_signal(int number)
 {
-	ssize_t written = write(STDOUT_FILENO, WRAP "\n", sizeof(WRAP "\n") - 1);
+	if (tcgetpgrp(STDIN_FILENO) == getpgrp()) {
+		ssize_t written = write(STDOUT_FILENO, WRAP "\n", sizeof(WRAP "\n") - 1);
 
-	(void)written; /* a terminal that is gone needs none of this */
-	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+		(void)written; /* a terminal that is gone needs none of this */
+		tcsetattr(STDIN_FILENO, TCSANOW, &saved);
+	}
 	raise(number);
 }
 

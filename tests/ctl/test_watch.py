@@ -65,6 +65,15 @@ class Watch(bleytest.TestCase):
                 self.assertTrue(screen.seen.endswith(b"\x1b[?7h\r\n"))
                 self.assertEqual(screen.modes(), screen.before)
 
+    def test_ended_in_the_background(self):
+        """Stopped by the shell and then told to end: the terminal is not its own, and would stop it again."""
+        screen = terminal.Terminal(self, ["sh", "-ci", '"$@"; echo stopped; kill -TERM %1; bg %1; wait %1; echo "ended with $?"', "sh",
+                                          bleytest.program("bleyctl"), "-c", self.conf, "watch"])
+        screen.wait_for(rb"\x1b\[H.*\x1b\[J")
+        screen.type("\x1a")
+        screen.wait_for(rb"stopped")
+        screen.wait_for(rb"ended with 143")
+
     def test_hostile(self):
         screen = self.watch()
         text = self.drawn(screen, b"xxx@example.com", lambda: self.log(HOSTILE))
