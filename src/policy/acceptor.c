@@ -127,10 +127,9 @@ static int child_watch(const struct acceptor *a)
 	return ep;
 }
 
-static bool child_is_outdated(const struct acceptor *a, unsigned generation)
+static bool child_is_dismissed(const struct acceptor *a, unsigned generation)
 {
-	return handler_terminated() || sandbox_outlived() ||
-	       atomic_load(&a->board->generation) != generation;
+	return handler_terminated() || atomic_load(&a->board->generation) != generation;
 }
 
 /* What the kernel has too little of is not had sooner by asking for it all the time. */
@@ -151,13 +150,14 @@ static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 	struct epoll_event event;
 	int n, fd;
 
-	while (!child_is_outdated(a, generation)) {
+	while (!child_is_dismissed(a, generation) && !sandbox_outlived()) {
 		n = epoll_pwait(ep, &event, 1, SPARE_IDLE_MS, &a->open);
 		if (n < 0 && errno != EINTR)
 			return -1;
 		if (n == 0 && count_slots(a, SLOT_WAITING) > 1)
 			return -1;
-		if (n <= 0)
+		/* where a connection comes together with the signal, it is for those that follow */
+		if (n <= 0 || child_is_dismissed(a, generation))
 			continue;
 		fd = accept4(event.data.fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
