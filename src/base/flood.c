@@ -7,21 +7,21 @@
 #include <string.h>
 
 /* FNV-1a. Two kinds with the same value would be told as one: of no consequence. */
-static uint64_t hash(const char *text)
+static uint32_t hash(const char *text)
 {
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
+	uint32_t h = UINT32_C(0x811c9dc5);
 
 	for (; *text; text++)
-		h = (h ^ (unsigned char)*text) * UINT64_C(0x100000001b3);
+		h = (h ^ (unsigned char)*text) * UINT32_C(0x01000193);
 	return h ? h : 1;
 }
 
 /* Where this kind is, or is to be: in place of the one that was told the longest ago, best of all
  * one whose count is none. */
-static size_t find(struct flood *f, uint64_t kind, bool *known)
+static size_t find(struct flood *f, uint32_t kind, bool *known)
 {
 	size_t best = 0;
-	int64_t best_since = INT64_MAX;
+	uint32_t best_since = UINT32_MAX;
 
 	*known = true;
 	for (size_t i = 0; i < FLOOD_KINDS; i++)
@@ -29,7 +29,7 @@ static size_t find(struct flood *f, uint64_t kind, bool *known)
 			return i;
 	*known = false;
 	for (size_t i = 0; i < FLOOD_KINDS; i++) {
-		int64_t since = atomic_load(&f->since_s[i]);
+		uint32_t since = atomic_load(&f->since_s[i]);
 
 		if (!atomic_load(&f->kind[i]))
 			return i;
@@ -45,14 +45,14 @@ static size_t find(struct flood *f, uint64_t kind, bool *known)
  * the text is a mixture of two: it is cut to its place in any case. */
 static void begin(struct flood *f, size_t i, int64_t now_s, int level, const char *text)
 {
-	atomic_store(&f->since_s[i], now_s);
+	atomic_store(&f->since_s[i], (uint32_t)now_s);
 	f->level[i] = level;
 	snprintf(f->text[i], FLOOD_TEXT, "%s", text);
 }
 
 bool flood_passes(struct flood *f, int64_t now_s, const char *kind, int level, const char *text)
 {
-	uint64_t h = hash(kind);
+	uint32_t h = hash(kind);
 	bool known;
 	size_t i = find(f, h, &known);
 
@@ -71,13 +71,13 @@ bool flood_passes(struct flood *f, int64_t now_s, const char *kind, int level, c
 bool flood_take_rest(struct flood *f, int64_t now_s, bool all, struct flood_rest *out)
 {
 	for (size_t i = 0; i < FLOOD_KINDS; i++) {
-		int64_t since = atomic_load(&f->since_s[i]);
+		uint32_t since = atomic_load(&f->since_s[i]);
 		unsigned more;
 
 		if (!atomic_load(&f->more[i]) || (!all && now_s - since < FLOOD_PERIOD_S))
 			continue;
 		/* of several processes one tells it */
-		if (!atomic_compare_exchange_strong(&f->since_s[i], &since, now_s))
+		if (!atomic_compare_exchange_strong(&f->since_s[i], &since, (uint32_t)now_s))
 			continue;
 		more = atomic_exchange(&f->more[i], 0);
 		if (!more)

@@ -15,12 +15,12 @@
  * for as long as they keep coming again after each such time. With more than FLOOD_KINDS kinds at a
  * time the oldest is forgotten, with its count.
  * All zero: nothing was told yet. May lie in memory that processes share; it is never locked, so
- * that one which is killed holds up no other.
+ * that one which is killed holds up no other (hence 32 bits: more are not atomic on every machine).
  */
 struct flood {
-	_Atomic uint64_t kind[FLOOD_KINDS]; /* 0: free */
-	_Atomic int64_t since_s[FLOOD_KINDS];
-	_Atomic unsigned more[FLOOD_KINDS];
+	_Atomic uint32_t kind[FLOOD_KINDS]; /* 0: free */
+	_Atomic uint32_t since_s[FLOOD_KINDS];
+	_Atomic uint32_t more[FLOOD_KINDS];
 	int level[FLOOD_KINDS];
 	char text[FLOOD_KINDS][FLOOD_TEXT];
 };
@@ -33,7 +33,7 @@ struct flood_rest {
 };
 
 /* Whether a message is to be told now. Those with the same `kind` are alike; level and text are
- * remembered for the rest. now_s: seconds of a clock that only ever grows. */
+ * remembered for the rest. now_s: seconds, below 2^32, of a clock that only ever grows. */
 bool flood_passes(struct flood *f, int64_t now_s, const char *kind, int level, const char *text);
 
 /* Takes one kind's count whose time is over, or, with `all`, any. False: there is none. To be
