@@ -234,10 +234,15 @@ static const int refused[] = {
     /* the machine's name and clock */
     SYS_sethostname,
     SYS_setdomainname,
+    SYS_adjtimex,
+    SYS_clock_adjtime,
+#ifdef SYS_settimeofday_time32 /* musl's names on 32 bits */
+    SYS_settimeofday_time32,
+    SYS_clock_settime32,
+#else
     SYS_settimeofday,
     SYS_clock_settime,
-    SYS_clock_adjtime,
-    SYS_adjtimex,
+#endif
 #ifdef SYS_clock_settime64
     SYS_clock_settime64,
     SYS_clock_adjtime64,
