@@ -263,8 +263,6 @@ static enum store_result open_file(struct store *store, const char *path)
 		return lite_result(store, rc);
 	if (sqlite3_db_readonly(store->db, "main") == 1)
 		return lite_result(store, SQLITE_READONLY);
-	/* views and triggers that somebody may have put there call nothing with effects */
-	sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
 	sqlite3_busy_handler(store->db, wait_for_lock, store);
 	/* Triggers and computed columns may be in it that are not ours: they cannot call what acts
 	 * outside of the database, make much out of little, or go on for ever. */
