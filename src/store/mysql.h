@@ -146,8 +146,6 @@ const char *my_error(struct store *store);
 /* mysql_list.c: see struct store_driver */
 enum store_result my_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
-
-/* mysql_graph.c */
 enum store_result my_graph(struct store *store, const struct store_graph_query *query,
 			   store_take_graph *take, void *context);
 

@@ -126,7 +126,8 @@ const struct sql_server sql_server = {
     .microseconds = {"INTERVAL ", " MICROSECOND"},
     .age = {"greatest(0, TIMESTAMPDIFF(MICROSECOND, ", ", UTC_TIMESTAMP(6)))"},
     .since_1970 = {"TIMESTAMPDIFF(MICROSECOND, '1970-01-01', ", ")"},
-    .start_of_1970 = "'1970-01-01'",
+    .start_of_1970 = "TIMESTAMP('1970-01-01')",
+    .divided_by = "DIV",
     .make = my_make,
     .close = my_close,
     .error = my_error,
@@ -147,4 +148,12 @@ enum store_result my_stats(struct store *store, const struct store_stat_query *q
 	enum store_result rc = my_take_time(store);
 
 	return rc == STORE_OK ? sql_stats(store, query, take, context) : rc;
+}
+
+enum store_result my_graph(struct store *store, const struct store_graph_query *query,
+			   store_take_graph *take, void *context)
+{
+	enum store_result rc = my_take_time(store);
+
+	return rc == STORE_OK ? sql_graph(store, query, take, context) : rc;
 }

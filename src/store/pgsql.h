@@ -76,8 +76,6 @@ const char *pg_error(struct store *store);
 /* pgsql_list.c: see struct store_driver */
 enum store_result pg_stats(struct store *store, const struct store_stat_query *query,
 			   store_take_stat *take, void *context);
-
-/* pgsql_graph.c */
 enum store_result pg_graph(struct store *store, const struct store_graph_query *query,
 			   store_take_graph *take, void *context);
 

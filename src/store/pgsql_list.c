@@ -136,6 +136,7 @@ const struct sql_server sql_server = {
     .age = {AGE_BEGIN, ") * 1000000)::bigint)"},
     .since_1970 = {"(extract(epoch FROM ", ") * 1000000)::bigint"},
     .start_of_1970 = "timestamp 'epoch'",
+    .divided_by = "/",
     .make = pg_make,
     .close = pg_close,
     .error = pg_error,
@@ -158,4 +159,14 @@ enum store_result pg_stats(struct store *store, const struct store_stat_query *q
 	if (rc != STORE_OK)
 		return rc;
 	return pg_report_end(store, sql_stats(store, query, take, context));
+}
+
+enum store_result pg_graph(struct store *store, const struct store_graph_query *query,
+			   store_take_graph *take, void *context)
+{
+	enum store_result rc = pg_report_begin(store);
+
+	if (rc != STORE_OK)
+		return rc;
+	return pg_report_end(store, sql_graph(store, query, take, context));
 }

@@ -6,7 +6,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "store/graph_sql.h"
 #include "store/stat_sql.h"
+
+#define US_PER_S INT64_C(1000000)
+#define EXPRESSION_SIZE 200
 
 static enum store_result open_with(const struct store_config *config, int timeout_ms,
 				   struct store_schema_report *report, struct store **out,
@@ -131,6 +135,7 @@ struct taker {
 	store_take_row *row;
 	store_take_log *log;
 	store_take_stat *stat;
+	store_take_graph *graph;
 	enum store_stat_kind kind;
 	void *context;
 };
@@ -300,5 +305,35 @@ enum store_result sql_stats(struct store *store, const struct store_stat_query *
 		rc = sql_server.stream(store, &q, take_stat, &taker);
 		strbuf_release(&q.sql);
 	}
+	return rc;
+}
+
+static bool take_sum(void *context, char *const *row)
+{
+	const struct taker *taker = context;
+
+	taker->graph(taker->context, (int)number(row, 0), (enum store_graph_class)number(row, 1),
+		     number(row, 2));
+	return true;
+}
+
+enum store_result sql_graph(struct store *store, const struct store_graph_query *wanted,
+			    store_take_graph *take, void *context)
+{
+	const struct sql_server *s = &sql_server;
+	long long start_us = wanted->start_s * US_PER_S, slot_us = wanted->slot_s * US_PER_S;
+	struct taker taker = {.graph = take, .context = context};
+	char start[EXPRESSION_SIZE], slot[EXPRESSION_SIZE];
+	struct sql_query q = SQL_QUERY_INIT;
+	enum store_result rc;
+
+	snprintf(start, sizeof(start), "%s + %s%lld%s", s->start_of_1970, s->microseconds[0],
+		 start_us, s->microseconds[1]);
+	snprintf(slot, sizeof(slot), "greatest(0, least(%d, (%slogtime%s - %lld) %s %lld))",
+		 wanted->slots - 1, s->since_1970[0], s->since_1970[1], start_us, s->divided_by,
+		 slot_us);
+	graph_sql(&q.sql, wanted, start, slot);
+	rc = s->stream(store, &q, take_sum, &taker);
+	strbuf_release(&q.sql);
 	return rc;
 }

@@ -47,6 +47,7 @@ struct sql_server {
 	const char *age[2];	     /* a time's age in microseconds, never negative */
 	const char *since_1970[2];   /* a time in microseconds since then */
 	const char *start_of_1970;
+	const char *divided_by; /* between two whole numbers, for a whole one */
 
 	/* A store that is not connected yet. close(), error(): see struct store_driver. */
 	struct store *(*make)(const struct store_config *config, int timeout_ms);
@@ -100,5 +101,7 @@ enum store_result sql_forget(struct store *store, const struct store_filter *fil
 
 enum store_result sql_stats(struct store *store, const struct store_stat_query *wanted,
 			    store_take_stat *take, void *context);
+enum store_result sql_graph(struct store *store, const struct store_graph_query *wanted,
+			    store_take_graph *take, void *context);
 
 #endif
