@@ -99,11 +99,6 @@ static const char *source_of(struct arena *arena, const struct store_config *con
 	return arena_printf(arena, "bley_log in %s on %s", config->name, config->host);
 }
 
-static void on_signal(int number)
-{
-	graph_stop = number;
-}
-
 /* Whoever stops it while it draws finds no half-made files. What is ignored (nohup) stays so. */
 static void catch_signals(void (*handler)(int))
 {
@@ -131,14 +126,14 @@ static enum status draw(struct conf *conf, const struct options *options)
 		return WRONG;
 	graph_script(&data, &script);
 	graph_page(&data, source_of(&conf->arena, &config), &page);
-	catch_signals(on_signal);
+	catch_signals(graph_stop);
 	if (!graph_write(destdir, &script, &page, error, sizeof(error)))
-		status = graph_stop ? WRONG : complain("%s", error);
+		status = graph_stopped() ? WRONG : complain("%s", error);
 	else if (!options->quiet)
 		printf("%d pictures and index.html written to %s\n", GRAPH_PICTURES, destdir);
 	catch_signals(SIG_DFL);
-	if (graph_stop)
-		raise((int)graph_stop);
+	if (graph_stopped())
+		raise(graph_stopped());
 	strbuf_release(&script);
 	strbuf_release(&page);
 	return status || !fflush(stdout) ? status : WRONG;

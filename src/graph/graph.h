@@ -2,7 +2,6 @@
 #ifndef BLEY_GRAPH_GRAPH_H
 #define BLEY_GRAPH_GRAPH_H
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -83,8 +82,10 @@ void graph_script(const struct graph_data *data, struct strbuf *out);
 /* index.html; source: what the counts were made from. */
 void graph_page(const struct graph_data *data, const char *source, struct strbuf *out);
 
-/* Set to a signal's number, ends graph_write(): with a failure, and nothing left behind. */
-extern volatile sig_atomic_t graph_stop;
+/* A signal's handler: ends graph_write(), with a failure and nothing left behind. The signal that
+ * came, or 0. */
+void graph_stop(int number);
+int graph_stopped(void);
 
 /* Draws with gnuplot and replaces the files in destdir, which is made where it is missing. On
  * failure those that are there are as they were. */

@@ -22,7 +22,8 @@
 
 extern char **environ;
 
-volatile sig_atomic_t graph_stop;
+static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t plotter; /* its process id while there is one to be told */
 
 static bool fail(char *error, size_t size, const char *what, int code)
 {
@@ -49,7 +50,7 @@ static bool write_all(int fd, const struct strbuf *text)
 	for (size_t done = 0; done < text->len;) {
 		ssize_t got = write(fd, text->buf + done, text->len - done);
 
-		if (got < 0 && (errno != EINTR || graph_stop))
+		if (got < 0 && (errno != EINTR || stop_signal))
 			return false;
 		if (got > 0)
 			done += (size_t)got;
@@ -100,14 +101,37 @@ static int spawn_plotter(int input, int complaints, pid_t *pid)
 	return code;
 }
 
+void graph_stop(int number)
+{
+	stop_signal = number;
+	if (plotter)
+		kill(plotter, number);
+}
+
+int graph_stopped(void)
+{
+	return stop_signal;
+}
+
+/* From here on a signal reaches the plotter whenever it comes: also while we wait for it to read.
+ */
+static void plotter_runs(pid_t pid)
+{
+	plotter = pid;
+	if (stop_signal)
+		kill(pid, stop_signal);
+}
+
 static bool wait_for(pid_t pid)
 {
+	siginfo_t ended;
 	int status = -1;
 
-	do
-		if (graph_stop)
-			kill(pid, (int)graph_stop);
-	while (waitpid(pid, &status, 0) < 0 && errno == EINTR);
+	while (waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT) && errno == EINTR)
+		continue;
+	plotter = 0; /* before the number can be another's */
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
@@ -141,9 +165,10 @@ static bool draw(int folder, const struct strbuf *script, char *error, size_t si
 			 "systems: gnuplot)");
 		return false;
 	}
+	plotter_runs(pid);
 	sent = write_all(ends[1], script);
 	close(ends[1]);
-	good = wait_for(pid) && sent && !graph_stop;
+	good = wait_for(pid) && sent && !stop_signal;
 	if (good)
 		return true;
 	read_complaint(folder, complaint, sizeof(complaint));

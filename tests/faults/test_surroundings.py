@@ -132,6 +132,7 @@ class Configuration(FaultCase):
         shutil.copy(conf, good)
         traffic = Traffic(self, lambda: self.client(address), renew=5)
         dice = random.Random(7)
+        traffic.wait_for_health()  # before, nobody listens to a SIGHUP
 
         def told():
             return len([line for line in self.log_lines() if "not taken over until it is mended" in line])
