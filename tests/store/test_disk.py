@@ -81,7 +81,7 @@ class FullDisk(bleytest.TestCase):
         self.assertFalse(set(self.deferred) - set(senders()))
 
     def test_sqlite(self):
-        disk = servers.Disk(self.path("db"), "1M")
+        disk = servers.Disk(self.path("db"), "32M")  # what the traffic itself takes must leave room again
         self.addCleanup(disk.remove)
         self.wrapper = disk.command
         self.configure()
