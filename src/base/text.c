@@ -6,9 +6,6 @@
 
 #include "base/arena.h"
 
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
-#define REPLACEMENT_LENGTH 3
-
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
@@ -125,7 +122,7 @@ const char *text_clean(struct arena *a, const char *s, size_t len)
 
 	if (clean == len)
 		return s;
-	copy = arena_alloc(a, clean + (len - clean) * REPLACEMENT_LENGTH + 1);
+	copy = arena_alloc(a, clean + (len - clean) * TEXT_REPLACEMENT_LENGTH + 1);
 	memcpy(copy, s, clean);
 	to = copy + clean;
 	for (size_t i = clean; i < len; i += n) {
@@ -137,8 +134,8 @@ const char *text_clean(struct arena *a, const char *s, size_t len)
 			/* one mark a character, not one for each byte of a control character */
 			n = text_utf8_length(s + i, len - i);
 			n = n ? n : 1;
-			memcpy(to, REPLACEMENT, REPLACEMENT_LENGTH);
-			to += REPLACEMENT_LENGTH;
+			memcpy(to, TEXT_REPLACEMENT, TEXT_REPLACEMENT_LENGTH);
+			to += TEXT_REPLACEMENT_LENGTH;
 		}
 	}
 	*to = '\0';

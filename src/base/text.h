@@ -25,8 +25,12 @@ size_t text_utf8_length(const char *s, size_t len);
  */
 bool text_is_clean(const char *s, size_t len);
 
-/* The same text with each offending byte or character replaced by U+FFFD; s itself where it is
- * clean (then it must end in NUL at s[len] already), else a copy in the arena. */
+/* U+FFFD, which stands for what cannot be shown. */
+#define TEXT_REPLACEMENT "\xef\xbf\xbd"
+#define TEXT_REPLACEMENT_LENGTH 3
+
+/* The same text with each offending byte or character replaced by TEXT_REPLACEMENT; s itself where
+ * it is clean (then it must end in NUL at s[len] already), else a copy in the arena. */
 const char *text_clean(struct arena *a, const char *s, size_t len);
 
 /* The largest length <= max at which s (len bytes, valid UTF-8) can be cut without splitting a

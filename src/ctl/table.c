@@ -96,12 +96,12 @@ static bool turns_text(const char *s)
 
 const char *table_text(struct arena *arena, const char *text)
 {
-	static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD, as long as those */
 	char *clean = arena_strdup(arena, text_clean(arena, text, strlen(text)));
 
 	for (char *s = clean; *s; s++)
 		if (turns_text(s))
-			memcpy(s, replacement, strlen(replacement));
+			for (size_t i = 0; i < TEXT_REPLACEMENT_LENGTH; i++) /* as long as those */
+				s[i] = TEXT_REPLACEMENT[i];
 	return clean;
 }
 

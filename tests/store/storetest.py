@@ -40,6 +40,20 @@ SETTINGS = {
 }
 
 
+class ServerEngine:
+    """What engines share that are a server (tests/lib/servers.py) with a database."""
+
+    server = None
+    name = None
+
+    def sql(self, statement):
+        self.server.sql(statement, self.name)
+
+    def rows(self, query):
+        text = self.server.sql(query, self.name)
+        return [tuple(None if value == "\\N" else value for value in line.split("\t")) for line in text.splitlines()]
+
+
 def environment(engine, settings):
     return {**os.environ, **SETTINGS, "BLEY_STORE_TYPE": engine.type, **settings}
 

@@ -18,20 +18,12 @@ def tearDownModule():
     Engine.server.remove()
 
 
-class Engine:
+class Engine(storetest.ServerEngine):
     type = "mysql"
-    server = None
 
     def fresh(self, test):
         self.name = self.server.database()
         return {"BLEY_STORE_HOST": self.server.host, "BLEY_STORE_NAME": self.name}
-
-    def sql(self, statement):
-        self.server.sql(statement, self.name)
-
-    def rows(self, query):
-        text = self.server.sql(query, self.name)
-        return [tuple(None if value == "\\N" else value for value in line.split("\t")) for line in text.splitlines()]
 
     def move(self, table, us):
         column = "logtime" if table == "bley_log" else "last_action"

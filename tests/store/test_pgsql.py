@@ -24,22 +24,14 @@ def tearDownModule():
     Engine.server.remove()
 
 
-class Engine:
+class Engine(storetest.ServerEngine):
     type = "pgsql"
-    server = None
 
     def fresh(self, test):
         self.name = self.server.database()
         # the Python daemon wrote the server's local time
         self.server.sql(f"ALTER DATABASE {self.name} SET timezone = 'Europe/Berlin'", "postgres")
         return {"BLEY_STORE_HOST": self.server.host, "BLEY_STORE_PORT": str(self.server.port), "BLEY_STORE_NAME": self.name}
-
-    def sql(self, statement):
-        self.server.sql(statement, self.name)
-
-    def rows(self, query):
-        text = self.server.sql(query, self.name)
-        return [tuple(None if value == "\\N" else value for value in line.split("\t")) for line in text.splitlines()]
 
     def move(self, table, us):
         column = "logtime" if table == "bley_log" else "last_action"
