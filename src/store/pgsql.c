@@ -95,7 +95,8 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 	struct store_memory found = {.status = STORE_UNKNOWN, .client = STORE_CLIENT_NONE};
 	char age[NUMBER_SIZE];
 	const char *const values[] = {tuple->ip, tuple->sender, tuple->recipient, age};
-	const struct pg_call call = {.sql = recall_sql, .count = 4, .values = values};
+	const struct pg_call call = {
+	    .sql = recall_sql, .count = 4, .values = values, .lasting = PG_RECALL};
 	enum store_result rc;
 	PGresult *result;
 
@@ -130,8 +131,10 @@ static enum store_result store_remember(struct store *store, const struct store_
 	const char *const values[] = {tuple->ip, tuple->sender, tuple->recipient,
 				      cache_status(decision->client), new_status};
 	bool insert = decision->change == STORE_INSERT;
-	struct pg_call call = {
-	    .sql = remember_sql[decision->change], .count = insert ? 5 : 4, .values = values};
+	struct pg_call call = {.sql = remember_sql[decision->change],
+			       .count = insert ? 5 : 4,
+			       .values = values,
+			       .lasting = PG_REMEMBER + decision->change};
 	enum store_result rc;
 	PGresult *result;
 	int after = STORE_UNKNOWN;
@@ -179,7 +182,8 @@ insert_rows(struct store *store, const struct store_log_row *rows, size_t count,
 	const char **values = mem_alloc(n * sizeof(*values));
 	char(*numbers)[NUMBER_SIZE] = mem_alloc(n * sizeof(*numbers));
 	struct strbuf sql = STRBUF_INIT;
-	struct pg_call call = {.count = (int)n, .values = values};
+	struct pg_call call = {
+	    .count = (int)n, .values = values, .lasting = count == 1 ? PG_LOG_ROW : PG_ONCE};
 	enum store_result rc;
 	PGresult *result;
 

@@ -14,11 +14,23 @@
 #define PG_ERROR_SIZE 600
 #define PG_NOW "(clock_timestamp() AT TIME ZONE 'UTC')" /* the columns hold UTC without a zone */
 
+/* Statements that a connection prepares when it runs them for the second time. */
+enum pg_lasting {
+	PG_ONCE, /* none of them */
+	PG_RECALL,
+	PG_LOG_ROW,
+	PG_REMEMBER, /* and one more for each enum store_change behind the first */
+	PG_LASTING = PG_REMEMBER + STORE_AGAIN + 1
+};
+
 struct store {
 	struct store_config config;
-	PGconn *conn;		  /* NULL: not connected */
-	bool patient;		  /* see pg_report_begin() */
-	bool checked;		  /* this connection's schema is known to be right */
+	PGconn *conn;	       /* NULL: not connected */
+	bool patient;	       /* see pg_report_begin() */
+	bool checked;	       /* this connection's schema is known to be right */
+	bool direct;	       /* it leads to one and the same process of the server's */
+	bool used[PG_LASTING]; /* over this connection */
+	bool prepared[PG_LASTING];
 	int64_t deadline_us;	  /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	char sqlstate[6];	  /* of the last failure, or empty */
@@ -30,6 +42,7 @@ struct pg_call {
 	const char *sql;
 	int count;
 	const char *const *values;
+	enum pg_lasting lasting;
 };
 
 /* pgsql_connect.c */
@@ -40,9 +53,9 @@ enum store_result pg_connect(struct store *store);
 void pg_disconnect(struct store *store);
 
 /*
- * Runs one statement in one round trip, unnamed, so that it works behind a pooler in transaction
- * mode. A connection that has died meanwhile is made anew once; what the server asks to be tried
- * again is, until the deadline. On STORE_OK *out is the caller's (PQclear()).
+ * Runs one statement in one round trip (and a lasting one, the second time, in two). A connection
+ * that has died meanwhile is made anew once; what the server asks to be tried again is, until the
+ * deadline. On STORE_OK *out is the caller's (PQclear()).
  */
 enum store_result pg_run(struct store *store, const struct pg_call *call, PGresult **out);
 

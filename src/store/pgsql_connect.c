@@ -16,6 +16,7 @@
 #define SOCKET_FILE "/.s.PGSQL."
 #define PAIRS_MOST 12
 #define NUMBER_SIZE 24
+#define NAME_SIZE 24
 #define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
 static int timeout_ms(const struct store *store)
@@ -124,7 +125,9 @@ void pg_disconnect(struct store *store)
 {
 	PQfinish(store->conn);
 	store->conn = NULL;
-	store->checked = false;
+	store->checked = store->direct = false;
+	memset(store->used, 0, sizeof(store->used));
+	memset(store->prepared, 0, sizeof(store->prepared));
 }
 
 static void no_notice(void *arg, const char *message)
@@ -325,14 +328,14 @@ static enum store_result take_result(struct store *store, PGresult *result)
 	return fail(store, state ? state : "XX000", PQresultErrorMessage(result));
 }
 
-enum store_result pg_run_here(struct store *store, const struct pg_call *call, PGresult **out)
+/* Waits for the answer to what `sent` says was sent. */
+static enum store_result finish(struct store *store, int sent, PGresult **out)
 {
 	PGresult *result = NULL, *next;
 	enum store_result rc;
 
 	store->sqlstate[0] = '\0';
-	if (!PQsendQueryParams(store->conn, call->sql, call->count, NULL, call->values, NULL, NULL,
-			       0))
+	if (!sent)
 		return lost(store, PQerrorMessage(store->conn));
 	do {
 		rc = wait_answer(store);
@@ -351,6 +354,45 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
 	else
 		PQclear(result);
 	return rc;
+}
+
+/*
+ * To parse and plan a statement costs the server more than to run it. A connection of one request
+ * would pay for two round trips, and behind a pooler the next statement may meet another process of
+ * the server's, which does not know what was prepared.
+ */
+static enum store_result prepare(struct store *store, const struct pg_call *call, const char *name)
+{
+	enum store_result rc = STORE_OK;
+	PGresult *result;
+
+	if (store->direct && store->used[call->lasting] && !store->prepared[call->lasting]) {
+		rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL), &result);
+		if (rc == STORE_OK)
+			PQclear(result);
+		store->prepared[call->lasting] = rc == STORE_OK;
+	}
+	store->used[call->lasting] = call->lasting != PG_ONCE;
+	return rc;
+}
+
+enum store_result pg_run_here(struct store *store, const struct pg_call *call, PGresult **out)
+{
+	char name[NAME_SIZE];
+	enum store_result rc;
+	int sent;
+
+	snprintf(name, sizeof(name), "bley_%d", (int)call->lasting);
+	rc = prepare(store, call, name);
+	if (rc != STORE_OK)
+		return rc;
+	if (store->prepared[call->lasting])
+		sent = PQsendQueryPrepared(store->conn, name, call->count, call->values, NULL, NULL,
+					   0);
+	else
+		sent = PQsendQueryParams(store->conn, call->sql, call->count, NULL, call->values,
+					 NULL, NULL, 0);
+	return finish(store, sent, out);
 }
 
 /* Connects where there is no connection, and sees to the schema of a new one. */
@@ -398,7 +440,7 @@ static enum store_result run_in_ascii(struct store *store, const struct pg_call 
 				      PGresult **out)
 {
 	char **copies = mem_alloc((size_t)call->count * sizeof(*copies));
-	struct pg_call plain = {.sql = call->sql, .count = call->count, .values = (void *)copies};
+	struct pg_call plain = *call;
 	enum store_result rc;
 
 	for (int i = 0; i < call->count; i++) {
@@ -411,6 +453,7 @@ static enum store_result run_in_ascii(struct store *store, const struct pg_call 
 		if (to)
 			*to = '\0';
 	}
+	plain.values = (void *)copies;
 	rc = pg_run_here(store, &plain, out);
 	for (int i = 0; i < call->count; i++)
 		free(copies[i]);
@@ -418,10 +461,23 @@ static enum store_result run_in_ascii(struct store *store, const struct pg_call 
 	return rc;
 }
 
+/* Whether it was refused because of what had been prepared: a column has another type now, or a
+ * pooler was taken for the server. */
+static bool is_stale(const struct store *store)
+{
+	return pg_failed_with(store, "0A000") || pg_failed_with(store, "26000") ||
+	       pg_failed_with(store, "42P05");
+}
+
 static enum store_result run_once(struct store *store, const struct pg_call *call, PGresult **out)
 {
 	enum store_result rc = pg_run_here(store, call, out);
 
+	if (rc != STORE_OK && is_stale(store)) {
+		store->direct = false;
+		memset(store->prepared, 0, sizeof(store->prepared));
+		rc = pg_run_here(store, call, out);
+	}
 	if (rc != STORE_OK && (pg_failed_with(store, "22P05") || pg_failed_with(store, "22021")))
 		rc = run_in_ascii(store, call, out);
 	return rc;

@@ -29,7 +29,8 @@
  * would go on waiting when we have left, and hold one of the server's connections each time. Behind
  * a pooler it may not last, or be met by another process of bley's, both without harm. */
 static const char version_sql[] =
-    "SELECT max(version), set_config('statement_timeout', $1, false) FROM bley_schema";
+    "SELECT max(version), set_config('statement_timeout', $1, false), pg_backend_pid()"
+    " FROM bley_schema";
 static const char no_limit_sql[] = "SELECT set_config('statement_timeout', '0', true)";
 /* Two hosts may both want to: one waits for the other, until its transaction ends. The number is
  * bley's own. */
@@ -216,6 +217,8 @@ static enum store_result read_version(struct store *store, int64_t *version)
 	if (rc != STORE_OK)
 		return rc;
 	*version = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+	/* A pooler names no process, or one of its own. */
+	store->direct = strtoll(PQgetvalue(result, 0, 2), NULL, 10) == PQbackendPID(store->conn);
 	PQclear(result);
 	return rc;
 }

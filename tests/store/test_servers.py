@@ -206,9 +206,10 @@ class ServerCase:
         self.bleyctl("init")
         self.configure(**{**self.with_password(), "cache_valid": 60, "dbtls": "off", "dbport": proxy.port})
         handler = self.handler()
-        for wait in (0, 61, 7200, 61):  # new, too early, passes, known: each statement has been used
-            self.pass_time(wait)
-            self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net")
+        for client in ("203.0.113.2", "203.0.113.1"):
+            for wait in (0, 61, 7200, 61):  # new, too early, passes, known: each statement has been used twice
+                self.pass_time(wait)
+                self.trips_of(handler, proxy, client_address=client, sender="0@example.net")
         self.pass_time(61)
         both = 1 + remember
         self.assertEqual(self.trips_of(handler, proxy, client_address="203.0.113.1", sender="0@example.net"), ("DUNNO", both))
@@ -259,7 +260,7 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
     def make(cls):
         if not servers.PostgreSQL.programs():
             bleytest.TestCase().need("initdb")
-        server = servers.PostgreSQL(synchronous_commit="on")
+        server = servers.PostgreSQL(synchronous_commit="on", log_line_prefix="%d ")
         server.sql("ALTER ROLE bley PASSWORD 's3cret'", "postgres")
         return server
 
@@ -339,6 +340,33 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
         self.wait_for_decisions(second)
         self.assertIn("w", standby.sql("SELECT sender FROM bley_status", self.name))
 
+    def statements(self):
+        """What bley has asked and decided on this database since this was first called, by name; "<unnamed>": not prepared."""
+        self.query(f"ALTER DATABASE {self.name} SET log_statement = 'all'")
+        with open(self.server.path("log"), encoding="utf-8", errors="replace") as stream:
+            return re.findall(rf"{self.name} .*execute ([^:]+): (?:SELECT|WITH)", stream.read())
+
+    def test_statements_are_prepared(self):
+        """When they run for the second time over a connection, and anew over the next one."""
+        self.bleyctl("init")
+        self.statements()
+        handler = self.handler()
+        self.assertEqual([handler.ask_suspicious(sender=f"{n}@example.net") for n in range(4)], [DEFER] * 4)
+        handler.finish()
+        first = self.statements()
+        self.assertEqual(len([name for name in first if name.startswith("bley_")]), 6, first)
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.assertEqual(self.statements()[len(first):].count("<unnamed>"), 3)
+        self.kill_connections()
+        self.wait_for_decisions(handler)
+        self.assertEqual([handler.ask_suspicious(sender=f"b{n}@example.net") for n in range(3)], [DEFER] * 3)
+        self.assertTrue(self.statements()[-1].startswith("bley_"))
+        self.query("ALTER TABLE bley_status ALTER status TYPE int")
+        self.assertEqual([handler.ask_suspicious(sender=f"c{n}@example.net") for n in range(3)], [DEFER] * 3)
+        self.assertEqual(set(self.statements()[-4:]), {"<unnamed>"})
+        self.assertFalse(self.faults())
+
     def test_pgbouncer(self):
         """A pooler in transaction mode: each statement may meet another connection."""
         program = self.need("pgbouncer")
@@ -358,12 +386,14 @@ pidfile =
         process = self.start([*servers.as_user("postgres"), program, conf])
         self.wait_for_port(port, process=process)
         self.configure(dbhost="127.0.0.1", dbport=port)
+        self.statements()
         handlers = [self.handler() for _ in range(8)]
         for request in range(10):
             for number, handler in enumerate(handlers):
                 handler.send(bleytest.suspicious(sender=f"{number}.{request}@example.net"))
             self.assertEqual([handler.answer() for handler in handlers], [DEFER] * len(handlers))
         self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "80")
+        self.assertEqual(set(self.statements()), {"<unnamed>"})
         self.assertEqual(self.bleyctl("purge").returncode, 0)
         self.assertFalse(self.faults())
 
