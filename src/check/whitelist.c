@@ -431,19 +431,23 @@ static bool read_whole(int fd, char **buffer, size_t *len)
 	return n >= 0;
 }
 
-/* Reads all of it into the buffer. Returns NULL, or what is wrong. */
+/* Reads all of it into the buffer. fd: below zero where open(2) failed, with its errno. Returns
+ * NULL, or what is wrong. */
 static const char *read_trusted(struct whitelist *list, int fd, size_t *len)
 {
-	const char *doubt = NULL;
+	int failure = errno;
+	const char *doubt;
 	struct stat st;
 
-	if (fd >= 0 && !fstat(fd, &st))
+	if (!fstat(fd, &st)) {
 		doubt = trust_doubt(&list->arena, list->file, &st);
-	if (doubt)
-		return arena_printf(&list->arena, "is not used: %s", doubt);
-	if (fd >= 0 && read_whole(fd, &list->buffer, len))
-		return NULL;
-	return arena_printf(&list->arena, "cannot be read (%s)", strerror(errno));
+		if (doubt)
+			return arena_printf(&list->arena, "is not used: %s", doubt);
+		if (read_whole(fd, &list->buffer, len))
+			return NULL;
+		failure = errno;
+	}
+	return arena_printf(&list->arena, "cannot be read (%s)", strerror(failure));
 }
 
 static void read_file(struct whitelist *list)
