@@ -234,8 +234,12 @@ class Conversation:
         """One answer's action as text; fails where none comes or it is none."""
         data = self.recv(timeout)
         if not data.startswith(b"action=") or b"\n" in data:
-            raise AssertionError(f"no answer: {data!r}")
+            raise AssertionError(f"no answer: {data!r}{self.last_words()}")
         return data[len(b"action="):].decode()
+
+    def last_words(self):
+        """What may explain that no answer came."""
+        return ""
 
     def ask(self, **changes):
         """Sends a request (see REQUEST) and returns the action."""
@@ -304,6 +308,9 @@ class Handler(Conversation):
         """What it has written to standard error so far."""
         self._stderr.seek(0)
         return self._stderr.read().decode("utf-8", "replace")
+
+    def last_words(self):
+        return f", exit status {self.process.poll()}, on standard error {self.errors() if self._stderr else None!r}"
 
     def wait(self, timeout=PATIENCE):
         """Its exit status, once it has ended."""
