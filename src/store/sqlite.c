@@ -115,8 +115,7 @@ static void store_close(struct store *store)
 {
 	if (!store)
 		return;
-	lite_linger(store);
-	lite_disconnect(store);
+	lite_close(store);
 	free(store);
 }
 

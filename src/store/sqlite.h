@@ -57,8 +57,8 @@ bool lite_wait(struct store *store);
 enum store_result lite_connect(struct store *store, struct store_schema_report *report);
 void lite_disconnect(struct store *store);
 
-/* Waits a moment before a connection that was short is closed. */
-void lite_linger(const struct store *store);
+/* Disconnects; a connection that was short may stay for a moment before. */
+void lite_close(struct store *store);
 
 /* Begins an operation: its deadline, and a connection that is fit for use. */
 enum store_result lite_ready(struct store *store);

@@ -39,6 +39,10 @@
 #define CHECKPOINT_FRAMES 1000
 #define CHECKPOINT_MARGIN 8
 #define LINGER_US 20000
+#define LINGER_MOST_US US_PER_S
+/* What each connection holds a lock on ("The Lock-Byte Page", sqlite.org/fileformat2.html). */
+#define LOCKED_FIRST 0x40000002
+#define LOCKED_BYTES 510
 /* Pages kept in memory (KiB). Whatever another process commits empties it anyway; the kernel's
  * cache serves. */
 #define PRAGMAS "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -256;"
@@ -223,23 +227,6 @@ static bool make_folder(struct store *store)
 	return made;
 }
 
-/*
- * The last connection to close copies the write-ahead log back, flushes it and the database and
- * deletes it, and the next one makes it anew: together as much work as all the rest of a process
- * that serves one request. So while many of those come, each stays for a moment: the next ones find
- * the file open, and only the last of a burst tidies up. (To leave the log where it is would be
- * faster still, but whoever then puts a copy in the database's place has it mixed up with the
- * old one's log.)
- */
-void lite_linger(const struct store *store)
-{
-	int64_t left_us = store->opened_us + LINGER_US - store_clock_us();
-	struct timespec pause = {.tv_nsec = (long)left_us * 1000};
-
-	if (store->db && store->logged && left_us > 0)
-		nanosleep(&pause, NULL); /* a signal ends it: all the better */
-}
-
 void lite_disconnect(struct store *store)
 {
 	for (int i = 0; i < LITE_STATEMENTS; i++) {
@@ -250,6 +237,69 @@ void lite_disconnect(struct store *store)
 		lite_checkpoint(store);
 	sqlite3_close(store->db);
 	store->db = NULL;
+}
+
+static bool others_have_it_open(int fd)
+{
+	struct flock lock = {.l_type = F_WRLCK,
+			     .l_whence = SEEK_SET,
+			     .l_start = LOCKED_FIRST,
+			     .l_len = LOCKED_BYTES};
+
+	return !fcntl(fd, F_GETLK, &lock) && lock.l_type != F_UNLCK;
+}
+
+/* When the write-ahead log was last written. */
+static struct timespec written(const char *log)
+{
+	struct stat st = {.st_size = 0};
+
+	if (stat(log, &st))
+		errno = 0;
+	return st.st_mtim;
+}
+
+/* Stays while others come, write and go. A signal ends it: all the better. */
+static void linger(const struct store *store)
+{
+	const struct timespec pause = {.tv_nsec = LINGER_US * 1000};
+	int64_t until_us = store_clock_us() + LINGER_MOST_US;
+	struct strbuf log = STRBUF_INIT;
+	struct timespec before, after;
+
+	strbuf_addf(&log, "%s-wal", store->config.name);
+	after = written(log.buf);
+	do {
+		before = after;
+		if (nanosleep(&pause, NULL))
+			break;
+		after = written(log.buf);
+	} while ((before.tv_sec != after.tv_sec || before.tv_nsec != after.tv_nsec) &&
+		 store_clock_us() < until_us);
+	strbuf_release(&log);
+}
+
+/*
+ * The last connection to close copies the write-ahead log back, flushes it and the database and
+ * deletes it, and the next one makes it anew: together as much work as all the rest of a process
+ * that serves one request. So while many of those come, one that is alone with the file stays: the
+ * next ones find it open, and the last of a burst tidies up. (To leave the log where it is would be
+ * faster still, but whoever then puts a copy in the database's place has it mixed up with the
+ * old one's log.)
+ */
+void lite_close(struct store *store)
+{
+	bool was_short = store_clock_us() < store->opened_us + LINGER_US;
+	int fd = -1;
+
+	if (store->db && store->logged && was_short)
+		fd = open(store->config.name, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && !others_have_it_open(fd))
+		linger(store);
+	lite_disconnect(store);
+	/* Not before: to close any descriptor of a file gives up all of a process's locks on it. */
+	if (fd >= 0)
+		close(fd);
 }
 
 static enum store_result open_file(struct store *store, const char *path)

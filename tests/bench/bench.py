@@ -125,6 +125,14 @@ def echo_xinetd(case):
     return supervise.xinetd(case, None, program=bleytest.program(ECHO))
 
 
+def bare_xinetd(case):
+    """What the shape itself costs: a process for each request that opens SQLite, and nothing of bley."""
+    conf = conf_of(case)
+    supervise.give_to_nobody(case)
+    subprocess.run([bleytest.program("bleyctl"), "-c", conf, "init"], check=True, stdout=subprocess.DEVNULL)
+    return supervise.xinetd(case, case.path("db", "bley.db"), program=bleytest.program("tests/bench/bare"))
+
+
 # --- the databases
 
 # As for the Python daemon's figures above; and as a mail host would have them, each commit flushed.
@@ -268,6 +276,7 @@ def compare_one_shot(options):
           for bley, program in (("bley", None), *((f"bley of {name}", f"{build}/bley") for name, build in options.against))
           for how, keys in (("", {}), (", no sandbox", {"sandbox": 0}))),
         Server("echo, accept and fork", echo_forked, one_shot=True),
+        Server("bare, xinetd", bare_xinetd, one_shot=True),
         Server("echo, xinetd", echo_xinetd, one_shot=True),
         *(PEERS[name](one_shot=True) for name in options.peers)], ("known", "new"))
 
