@@ -182,8 +182,9 @@ insert_rows(struct store *store, const struct store_log_row *rows, size_t count,
 	const char **values = mem_alloc(n * sizeof(*values));
 	char(*numbers)[NUMBER_SIZE] = mem_alloc(n * sizeof(*numbers));
 	struct strbuf sql = STRBUF_INIT;
-	struct pg_call call = {
-	    .count = (int)n, .values = values, .lasting = count == 1 ? PG_LOG_ROW : PG_ONCE};
+	struct pg_call call = {.count = (int)n,
+			       .values = values,
+			       .lasting = count == 1 && run == pg_run ? PG_LOG_ROW : PG_ONCE};
 	enum store_result rc;
 	PGresult *result;
 

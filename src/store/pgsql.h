@@ -31,6 +31,7 @@ struct store {
 	bool direct;	       /* it leads to one and the same process of the server's */
 	bool used[PG_LASTING]; /* over this connection */
 	bool prepared[PG_LASTING];
+	bool planned;		  /* see plan_for_growth() */
 	int64_t deadline_us;	  /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	char sqlstate[6];	  /* of the last failure, or empty */

@@ -10,13 +10,15 @@
 
 #include "base/mem.h"
 
+#include "config.h"
+
 #define US_PER_S INT64_C(1000000)
 #define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
 #define RETRY_PAUSE_NS 2000000
 #define SOCKET_FILE "/.s.PGSQL."
 #define PAIRS_MOST 12
 #define NUMBER_SIZE 24
-#define NAME_SIZE 24
+#define NAME_SIZE 64
 #define NO_TLS "BLTLS" /* no SQLSTATE of the server's, but handled as one */
 
 static int timeout_ms(const struct store *store)
@@ -125,7 +127,7 @@ void pg_disconnect(struct store *store)
 {
 	PQfinish(store->conn);
 	store->conn = NULL;
-	store->checked = store->direct = false;
+	store->checked = store->direct = store->planned = false;
 	memset(store->used, 0, sizeof(store->used));
 	memset(store->prepared, 0, sizeof(store->prepared));
 }
@@ -356,6 +358,24 @@ static enum store_result finish(struct store *store, int sent, PGresult **out)
 	return rc;
 }
 
+/* A plan that is kept is made for the table as it is now: a small one would be read as a whole, and
+ * so would it be when it has grown, until the server has counted its rows anew. */
+static enum store_result plan_for_growth(struct store *store)
+{
+	static const char sql[] = "SELECT set_config('enable_seqscan', 'off', false)";
+	enum store_result rc;
+	PGresult *result;
+
+	if (store->planned)
+		return STORE_OK;
+	rc = finish(store, PQsendQueryParams(store->conn, sql, 0, NULL, NULL, NULL, NULL, 0),
+		    &result);
+	if (rc == STORE_OK)
+		PQclear(result);
+	store->planned = rc == STORE_OK;
+	return rc;
+}
+
 /*
  * To parse and plan a statement costs the server more than to run it. A connection of one request
  * would pay for two round trips, and behind a pooler the next statement may meet another process of
@@ -367,7 +387,10 @@ static enum store_result prepare(struct store *store, const struct pg_call *call
 	PGresult *result;
 
 	if (store->direct && store->used[call->lasting] && !store->prepared[call->lasting]) {
-		rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL), &result);
+		rc = plan_for_growth(store);
+		if (rc == STORE_OK)
+			rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL),
+				    &result);
 		if (rc == STORE_OK)
 			PQclear(result);
 		store->prepared[call->lasting] = rc == STORE_OK;
@@ -382,7 +405,8 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
 	enum store_result rc;
 	int sent;
 
-	snprintf(name, sizeof(name), "bley_%d", (int)call->lasting);
+	/* one connection may serve two versions, if a pooler hides that it does */
+	snprintf(name, sizeof(name), "bley_" BLEY_VERSION "_%d", (int)call->lasting);
 	rc = prepare(store, call, name);
 	if (rc != STORE_OK)
 		return rc;
@@ -461,19 +485,20 @@ static enum store_result run_in_ascii(struct store *store, const struct pg_call 
 	return rc;
 }
 
-/* Whether it was refused because of what had been prepared: a column has another type now, or a
- * pooler was taken for the server. */
-static bool is_stale(const struct store *store)
+/* Whether it may have been refused because of what had been prepared: a column has another type
+ * now, or a pooler was taken for the server. */
+static bool is_stale(const struct store *store, const struct pg_call *call)
 {
-	return pg_failed_with(store, "0A000") || pg_failed_with(store, "26000") ||
-	       pg_failed_with(store, "42P05");
+	return call->lasting != PG_ONCE &&
+	       (pg_failed_with(store, "0A000") || pg_failed_with(store, "26000") ||
+		!strncmp(store->sqlstate, "42", 2));
 }
 
 static enum store_result run_once(struct store *store, const struct pg_call *call, PGresult **out)
 {
 	enum store_result rc = pg_run_here(store, call, out);
 
-	if (rc != STORE_OK && is_stale(store)) {
+	if (rc != STORE_OK && is_stale(store, call)) {
 		store->direct = false;
 		memset(store->prepared, 0, sizeof(store->prepared));
 		rc = pg_run_here(store, call, out);

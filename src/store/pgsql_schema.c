@@ -217,7 +217,7 @@ static enum store_result read_version(struct store *store, int64_t *version)
 	if (rc != STORE_OK)
 		return rc;
 	*version = strtoll(PQgetvalue(result, 0, 0), NULL, 10);
-	/* A pooler names no process, or one of its own. */
+	/* Most poolers name no process, or one of their own. */
 	store->direct = strtoll(PQgetvalue(result, 0, 2), NULL, 10) == PQbackendPID(store->conn);
 	PQclear(result);
 	return rc;
