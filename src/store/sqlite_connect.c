@@ -260,14 +260,14 @@ static struct timespec written(const char *log)
 }
 
 /* Stays while others come, write and go. A signal ends it: all the better. */
-static void linger(const struct store *store)
+static void linger(const char *file)
 {
 	const struct timespec pause = {.tv_nsec = LINGER_US * 1000};
 	int64_t until_us = store_clock_us() + LINGER_MOST_US;
 	struct strbuf log = STRBUF_INIT;
 	struct timespec before, after;
 
-	strbuf_addf(&log, "%s-wal", store->config.name);
+	strbuf_addf(&log, "%s-wal", file);
 	after = written(log.buf);
 	do {
 		before = after;
@@ -290,12 +290,15 @@ static void linger(const struct store *store)
 void lite_close(struct store *store)
 {
 	bool was_short = store_clock_us() < store->opened_us + LINGER_US;
+	const char *file; /* where the name is a link: what it leads to */
 	int fd = -1;
 
-	if (store->db && store->logged && was_short)
-		fd = open(store->config.name, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && !others_have_it_open(fd))
-		linger(store);
+	if (store->db && store->logged && !store->suspect && was_short) {
+		file = sqlite3_db_filename(store->db, "main");
+		fd = open(file, O_RDONLY | O_CLOEXEC);
+		if (fd >= 0 && !others_have_it_open(fd))
+			linger(file);
+	}
 	lite_disconnect(store);
 	/* Not before: to close any descriptor of a file gives up all of a process's locks on it. */
 	if (fd >= 0)
