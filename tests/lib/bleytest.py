@@ -9,6 +9,7 @@ configurations, policy requests and a look into the database. Python's standard 
             self.assertEqual(len(self.rows("SELECT * FROM bley_status")), 1)
 """
 
+import contextlib
 import datetime
 import errno
 import glob
@@ -165,10 +166,27 @@ def root_environment(path):
     return env
 
 
+RESERVATIONS = []
+
+
+def reserve_port(port):
+    """Takes the number from all others that ask here, until this process ends: a name can be bound once."""
+    reservation = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        reservation.bind(f"\0bley-test-port-{port}")
+    except OSError:
+        reservation.close()
+        return False
+    RESERVATIONS.append(reservation)
+    return True
+
+
 def free_port(kind=socket.SOCK_STREAM, host="127.0.0.1"):
     """A port that was free just now: one below the kernel's own range, so that no outgoing connection takes it."""
     for _ in range(200):
         port = 10000 + int.from_bytes(os.urandom(2), "big") % 22000
+        if not reserve_port(port):
+            continue
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as s:
             try:
                 s.bind((host, port))
@@ -310,6 +328,8 @@ class Handler(Conversation):
         return self._stderr.read().decode("utf-8", "replace")
 
     def last_words(self):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(1)
         return f", exit status {self.process.poll()}, on standard error {self.errors() if self._stderr else None!r}"
 
     def wait(self, timeout=PATIENCE):

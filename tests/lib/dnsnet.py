@@ -142,9 +142,9 @@ class Namespace:
 
 
 def answers(port):
-    """Whether a name server answers there."""
+    """Whether NameServers answer there: both of them, as only unbound refuses."""
     try:
-        return ask_udp(port, "ns.test", "A", timeout=0.5)[3] & 15 == NOERROR
+        return [ask_udp(port, name, "A", timeout=0.5)[3] & 15 for name in ("ns.test", "refuse.test")] == [NOERROR, REFUSED]
     except OSError:
         return False
 
