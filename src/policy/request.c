@@ -152,7 +152,8 @@ static void attributes_add(struct attributes *all, char *line, size_t len)
 	}
 }
 
-/* Reads lines up to the empty one that ends a request. Empty lines before it mean nothing. */
+/* Reads lines up to the empty one that ends a request. What comes before the first attribute and
+ * ends in an empty line means nothing, and takes no room from the request. */
 static enum request_result attributes_read(struct request_input *in, struct attributes *all)
 {
 	enum request_result result;
@@ -167,6 +168,8 @@ static enum request_result attributes_read(struct request_input *in, struct attr
 			attributes_add(all, line, len);
 		else if (all->count)
 			return REQUEST_OK;
+		else if (in->start > REQUEST_MAX_BYTES / 2)
+			input_compact(in);
 		if (all->count > REQUEST_MAX_ATTRIBUTES)
 			return REQUEST_TOO_LARGE;
 	}

@@ -351,6 +351,31 @@ static void test_long_blank_line(void **state)
 	assert_int_equal(next(line), REQUEST_END);
 }
 
+static void test_what_means_nothing_takes_no_room(void **state)
+{
+	struct line *line = *state;
+
+	say_much(line, 200000, '\n', WHOLE WHOLE);
+	assert_int_equal(next(line), REQUEST_OK);
+	assert_int_equal(next(line), REQUEST_OK);
+	assert_string_equal(line->request.sender, "a@example.net");
+	assert_int_equal(next(line), REQUEST_END);
+}
+
+static void test_a_long_line_that_means_nothing_before_a_large_request(void **state)
+{
+	struct line *line = *state;
+	char *rest = mem_alloc(20000 + sizeof("\n\nx=\n" WHOLE));
+
+	strcpy(rest, "\n\nx=");
+	memset(rest + strlen(rest), 'x', 20000);
+	strcat(rest, "\n" WHOLE);
+	say_much(line, 60000, 'x', rest);
+	free(rest);
+	assert_int_equal(next(line), REQUEST_OK);
+	assert_int_equal(next(line), REQUEST_END);
+}
+
 static void test_long_line_without_end(void **state)
 {
 	struct line *line = *state;
@@ -413,9 +438,11 @@ int main(void)
 	    TEST(test_too_many_attributes),
 	    TEST(test_long_line),
 	    TEST(test_long_blank_line),
+	    TEST(test_what_means_nothing_takes_no_room),
+	    TEST(test_a_long_line_that_means_nothing_before_a_large_request),
 	    TEST(test_long_line_without_end),
 	    TEST(test_byte_by_byte),
-	    
+
 	    TEST(test_failed),
 	};
 
