@@ -222,9 +222,11 @@ static const struct value_case values[] = {
     {"greylist_period = 90s", "greylist_period = 90s"},
     {"greylist_period = 2h", "greylist_period = 120m"},
     {"greylist_period = 0", "greylist_period = 0m"},
+    {"rfc_threshold = 100000", "rfc_threshold = 100000"}, /* never */
     {"greylist_period = 5 m", "greylist_period = 5m"},
     {"greylist_period = 365d", "greylist_period = 525600m"},
-    {"greylist_period = 366d", NULL},
+    {"greylist_period = 36500d", "greylist_period = 52560000m"},
+    {"greylist_period = 36501d", NULL},
     {"greylist_period = 5M", NULL},
     {"greylist_period = 5 min", NULL},
     {"greylist_period = 1.5", NULL},
@@ -307,7 +309,8 @@ static void test_messages(void **state)
 	(void)state;
 	assert_problems(
 	    "[bley]\n\ngreylist_max = 5x\n",
-	    "E3: greylist_max = 5x: is not allowed; give a time from 0 to 525600 minutes, or with "
+	    "E3: greylist_max = 5x: is not allowed; give a time from 0 to 52560000 minutes, or "
+	    "with "
 	    "another unit behind the number: s, m, h or d; until then it is 720 minutes\n");
 	assert_problems("[bley]\ndbport = many\n",
 			"E2: dbport = many: is not allowed; give a number from 0 to 65535; until "
