@@ -364,14 +364,13 @@ static enum store_result plan_for_growth(struct store *store)
 {
 	static const char sql[] = "SELECT set_config('enable_seqscan', 'off', false)";
 	enum store_result rc;
-	PGresult *result;
+	PGresult *result = NULL;
 
 	if (store->planned)
 		return STORE_OK;
 	rc = finish(store, PQsendQueryParams(store->conn, sql, 0, NULL, NULL, NULL, NULL, 0),
 		    &result);
-	if (rc == STORE_OK)
-		PQclear(result);
+	PQclear(result);
 	store->planned = rc == STORE_OK;
 	return rc;
 }
@@ -384,15 +383,14 @@ static enum store_result plan_for_growth(struct store *store)
 static enum store_result prepare(struct store *store, const struct pg_call *call, const char *name)
 {
 	enum store_result rc = STORE_OK;
-	PGresult *result;
+	PGresult *result = NULL;
 
 	if (store->direct && store->used[call->lasting] && !store->prepared[call->lasting]) {
 		rc = plan_for_growth(store);
 		if (rc == STORE_OK)
 			rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL),
 				    &result);
-		if (rc == STORE_OK)
-			PQclear(result);
+		PQclear(result);
 		store->prepared[call->lasting] = rc == STORE_OK;
 	}
 	store->used[call->lasting] = call->lasting != PG_ONCE;

@@ -262,7 +262,7 @@ static struct timespec written(const char *log)
 /* Stays while others come, write and go. A signal ends it: all the better. */
 static void linger(const char *file)
 {
-	const struct timespec pause = {.tv_nsec = LINGER_US * 1000};
+	const struct timespec pause = {.tv_nsec = LINGER_US * 1000L};
 	int64_t until_us = store_clock_us() + LINGER_MOST_US;
 	struct strbuf log = STRBUF_INIT;
 	struct timespec before, after;

@@ -139,6 +139,8 @@ static enum request_result model_read(size_t *at)
 	while (model_line(at, begin + REQUEST_MAX_BYTES, &line)) {
 		if (!line.len && count)
 			return model_result(values, set);
+		if (!line.len && *at - begin > REQUEST_MAX_BYTES / 2)
+			begin = *at; /* nothing of it is part of the request */
 		for (int i = 0; i < ATTRIBUTES; i++)
 			if (model_sets(&line, attribute_names[i], &values[i]))
 				set[i] = true;

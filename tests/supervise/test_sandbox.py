@@ -283,7 +283,7 @@ class Databases(SandboxCase):
         self.assertEqual(handler.ask_suspicious(), "DUNNO")
         server.start()
         self.wait_until(lambda: handler.ask_suspicious() == DEFER, "the database is used again")
-        self.assertEqual(handler.finish(), 0)
+        self.assertEqual(handler.finish(), 0, handler.errors())
 
     def test_postgresql_with_a_certificate(self):
         self.need("openssl", "initdb")
