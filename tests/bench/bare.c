@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The floor of a handler that keeps what it knows in SQLite and reads nothing else: for one request
- * one SELECT, the answer, one INSERT into the log. No checkpoint, no configuration, no policy, no
- * sandbox; its database is one of bley's.
+ * one SELECT, the answer, one INSERT into the log. No checkpoint at its end, no configuration, no
+ * policy, no sandbox; its database is one of bley's.
  *
  *   bare DATABASE
  */
@@ -51,7 +51,6 @@ int main(int argc, char **argv)
 	    sqlite3_open_v2(argv[argc - 1], &db, SQLITE_OPEN_READWRITE, NULL))
 		return 1;
 	sqlite3_busy_timeout(db, BUSY_MS);
-	sqlite3_wal_autocheckpoint(db, 0);
 	sqlite3_db_config(db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 	if (sqlite3_exec(db, "PRAGMA synchronous = NORMAL", NULL, NULL, NULL) ||
 	    run(db, recall, 1, 3) || write(STDOUT_FILENO, ANSWER, strlen(ANSWER)) < 0 ||
