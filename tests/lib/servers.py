@@ -41,7 +41,7 @@ def wait_until(predicate, what, process=None):
 def run(command, **options):
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     if done.returncode:
-        raise AssertionError(f"{command}: {done.stdout}{done.stderr}")
+        raise AssertionError(f"{command}: exit status {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
 
 
@@ -56,7 +56,7 @@ class Disk:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         atexit.register(self.remove)
         if self.keeper.stdout.readline() != "ready\n":
-            raise AssertionError("no small disk")
+            raise AssertionError(f"no small disk: exit status {self.keeper.wait()}")
         self.command = ["nsenter", "-t", str(self.keeper.pid), "-m", "--"]
         self.folder = f"/proc/{self.keeper.pid}/root{folder}"  # for who is outside
 
