@@ -5,11 +5,8 @@
 """
 
 import os
-import select
 import signal
-import socket
 import sqlite3
-import threading
 import time
 import unittest
 
@@ -23,42 +20,6 @@ THREADS = 4
 AS_NOBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
 
 
-class SlowProxy(threading.Thread):
-    """Passes connections on to a server; whatever that says comes `pause` seconds later."""
-
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.server_port, self.pause = port, 0
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.start()
-
-    def run(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.pass_on, args=(client,), daemon=True).start()
-
-    def pass_on(self, client):
-        try:
-            with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
-                while True:
-                    for side in select.select([client, server], [], [])[0]:
-                        data = side.recv(65536)
-                        if not data:
-                            return
-                        if side is server:
-                            time.sleep(self.pause)
-                        (server if side is client else client).sendall(data)
-        except OSError:
-            pass  # one of them is gone, so the other is told
-
-    def close(self):
-        self.listener.close()
-
-
 class Servers:
     """The kind gives: make(), keys(), processes(), read_only(whether)."""
 
@@ -69,7 +30,7 @@ class Servers:
         self.server = self.make()
         self.addCleanup(self.server.remove)
         self.name = self.server.database()
-        self.proxy = SlowProxy(self.server.port)
+        self.proxy = servers.Proxy(self.server.port)
         self.addCleanup(self.proxy.close)
         os.chmod(self.configure(dbhost="127.0.0.1", dbport=self.proxy.port, dbname=self.name, dbuser="bley", dbpass="bley", dbtls="off",
                                 db_timeout=TIMEOUT, **self.keys()), 0o600)

@@ -276,14 +276,14 @@ class GaleraNode(MariaDB):
 
 
 class Proxy(threading.Thread):
-    """Passes one connection at a time on to a server and counts round trips: how often the client speaks after the server."""
+    """Passes connections on to a server; whatever that says comes `pause` seconds later. Counts round trips: how often a client
+    speaks after the server."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
-        self.server_port = port
+        self.server_port, self.pause, self.trips = port, 0, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
-        self.trips = 0
         self.start()
 
     def run(self):
@@ -292,20 +292,25 @@ class Proxy(threading.Thread):
                 client, _ = self.listener.accept()
             except OSError:
                 return
-            with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
-                self.pass_on(client, server)
+            threading.Thread(target=self.pass_on, args=(client,), daemon=True).start()
 
-    def pass_on(self, client, server):
-        last = server
-        while True:
-            for side in select.select([client, server], [], [])[0]:
-                data = side.recv(65536)
-                if not data:
-                    return
-                if side is client and last is server:
-                    self.trips += 1
-                last = side
-                (server if side is client else client).sendall(data)
+    def pass_on(self, client):
+        try:
+            with client, socket.create_connection(("127.0.0.1", self.server_port)) as server:
+                last = server
+                while True:
+                    for side in select.select([client, server], [], [])[0]:
+                        data = side.recv(65536)
+                        if not data:
+                            return
+                        if side is server:
+                            time.sleep(self.pause)
+                        elif last is server:
+                            self.trips += 1
+                        last = side
+                        (server if side is client else client).sendall(data)
+        except OSError:
+            pass  # one of them is gone, so the other is told
 
     def close(self):
         self.listener.close()
