@@ -14,9 +14,9 @@
  * Each thing that is asked or changed is a transaction of its own and one round trip. The values of
  * two statements cannot be bound into one request: a decision that changes a tuple and the client's
  * cached verdict calls a procedure. Where that is missing (a database made before there was one, a
- * user without the right to make or to call it) it is two statements, the tuple first: it is what
- * must not be forgotten, while a verdict that is missing from the cache only means that the next
- * mail is looked at whole.
+ * user without the right to make or to call it), and in a Galera cluster, it is two statements, the
+ * tuple first: it is what must not be forgotten, while a verdict that is missing from the cache
+ * only means that the next mail is looked at whole.
  */
 
 #define LOG_MOST 1000 /* rows a statement */

@@ -41,6 +41,7 @@ struct store {
 	MYSQL_STMT *statements[MY_STATEMENTS]; /* prepared when first used on this connection */
 	bool checked;			       /* this connection's schema is known to be right */
 	bool no_procedure;		       /* this connection may not call MY_PROCEDURE */
+	bool in_cluster;		       /* its server is a node of a Galera cluster */
 	int64_t deadline_us;		       /* monotonic: of the operation in hand */
 	int64_t refused_until_us; /* no new connection before, as the last one failed */
 	unsigned code;		  /* of the last failure, the server's or the library's */

@@ -35,7 +35,12 @@
 #define OLD "_old" /* what was there before */
 #define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
 
-static const char version_sql[] = "SELECT max(version) FROM bley_schema";
+/* And whether the server is a node of a cluster: MariaDB says so, in others Galera is built in or
+ * not. MariaDB need not know the variable. */
+#define VERSION_AND(cluster) "SELECT max(version), " cluster " FROM bley_schema"
+static const char version_sql[] = VERSION_AND(
+    "@@version_comment LIKE '%wsrep%' /*M! OR @@wsrep_on */");
+static const char version_alone_sql[] = VERSION_AND("0");
 static const char exists_sql[] = "SELECT count(*) FROM information_schema.tables"
 				 " WHERE table_schema = database() AND table_name = ?";
 static const char has_column_sql[] = "SELECT count(*) FROM information_schema.columns"
@@ -313,6 +318,20 @@ static enum store_result leave_alone(struct store *store)
 	return STORE_NOT_FOUND;
 }
 
+static enum store_result ask_version(struct store *store, int64_t *version)
+{
+	struct my_answer answer;
+	enum store_result rc = my_run_once(store, version_sql, NULL, 0, &answer);
+
+	if (rc != STORE_OK && store->code == ER_UNKNOWN_SYSTEM_VARIABLE)
+		rc = my_run_once(store, version_alone_sql, NULL, 0, &answer);
+	if (rc != STORE_OK)
+		return rc;
+	*version = answer.null[0] ? 0 : answer.column[0];
+	store->in_cluster = answer.column[1] != 0;
+	return rc;
+}
+
 /* The version that is there, made or taken over where there is none. */
 static enum store_result see_to_version(struct store *store, struct store_schema_report *report,
 					int64_t *version)
@@ -320,14 +339,14 @@ static enum store_result see_to_version(struct store *store, struct store_schema
 	enum store_result rc;
 
 	do {
-		rc = ask(store, version_sql, NULL, NULL, version);
+		rc = ask_version(store, version);
 		if (rc == STORE_OK || store->code != ER_NO_SUCH_TABLE)
 			return rc;
 		if (store->config.must_exist)
 			return leave_alone(store);
 		rc = upgrade(store, report);
 		if (rc == STORE_OK)
-			rc = ask(store, version_sql, NULL, NULL, version);
+			rc = ask_version(store, version);
 	} while (rc == STORE_RETRY && store->conn && store_clock_us() < store->deadline_us);
 	return rc;
 }
