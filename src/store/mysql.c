@@ -147,9 +147,12 @@ static enum store_result change(struct store *store, const struct store_decision
 	}
 	if (tuple)
 		rc = change_tuple(store, decision, before);
-	if (rc == STORE_OK && client && !is_lost_race(decision, *before))
-		rc = change_client(store, decision);
-	return rc;
+	if (rc != STORE_OK || !client || is_lost_race(decision, *before))
+		return rc;
+	rc = change_client(store, decision);
+	/* without a bad client's verdict the tuple, which is in the database, counts all the same
+	 */
+	return rc == STORE_RETRY && tuple && decision->client == STORE_CLIENT_BAD ? STORE_OK : rc;
 }
 
 /* What the row's status is where the statement made it. */
@@ -245,8 +248,11 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 		return my_run(store, MY_LOG, values, &answer);
 	}
 	rc = insert_many(store, rows, count);
-	/* once more where the connection had died, or a deadlock had to be broken */
-	return rc == STORE_RETRY ? insert_many(store, rows, count) : rc;
+	if (rc == STORE_RETRY && !my_wants_retry(store))
+		rc = insert_many(store, rows, count); /* the connection may have died long ago */
+	while (rc == STORE_RETRY && my_wants_retry(store))
+		rc = insert_many(store, rows, count);
+	return rc;
 }
 
 static const struct store_driver driver = {

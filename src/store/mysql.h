@@ -109,9 +109,12 @@ enum store_result my_ready(struct store *store);
  */
 enum store_result my_failed(struct store *store, unsigned code, const char *message);
 
+/* For struct sql_server: deadlock, Galera's certification failure, a node that is not ready. */
+bool my_wants_retry(const struct store *store);
+
 /*
- * Runs one of the kept statements. A connection that has died meanwhile is made anew once; what the
- * server asks to be tried again (deadlock, Galera's certification failure) is, until the deadline.
+ * Runs one of the kept statements. A connection that has died meanwhile is made anew once; what
+ * my_wants_retry() is tried again.
  */
 enum store_result my_run(struct store *store, enum my_statement which,
 			 const struct my_value *values, struct my_answer *out);

@@ -12,7 +12,9 @@
 #include "base/mem.h"
 
 #define US_PER_S INT64_C(1000000)
-#define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
+#define REFUSED_US                                                                    \
+	US_PER_S /* how long a server that could not be reached or used is left alone \
+		  */
 #define RETRY_PAUSE_NS 5000000
 #define SOCKET_NAME "mysqld.sock" /* in a directory that dbhost names */
 #define NOT_READY 1047		  /* Galera: WSREP has not yet prepared node for application use */
@@ -198,6 +200,10 @@ static void read_option_files(MYSQL *conn)
 	mysql_options(conn, MYSQL_READ_DEFAULT_GROUP, "bley");
 	mysql_real_connect(conn, "255.255.255.255", NULL, NULL, NULL, 1, "/dev/null/nowhere",
 			   CLIENT_REMEMBER_OPTIONS);
+#ifdef MARIADB_PACKAGE_VERSION
+	/* a file's `reconnect` would bring a connection that has not been set up */
+	mysql_options(conn, MYSQL_OPT_RECONNECT, &(my_flag){0});
+#endif
 }
 
 /* The library counts whole seconds; MySQL's tries a read three times. */
@@ -250,6 +256,12 @@ static bool set_up(struct store *store)
 	return !mysql_query(store->conn, sql);
 }
 
+static void leave_alone(struct store *store)
+{
+	my_disconnect(store);
+	store->refused_until_us = store_clock_us() + REFUSED_US;
+}
+
 enum store_result my_connect(struct store *store)
 {
 	enum store_result rc;
@@ -272,8 +284,7 @@ enum store_result my_connect(struct store *store)
 		return STORE_OK;
 	else
 		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
-	my_disconnect(store);
-	store->refused_until_us = store_clock_us() + REFUSED_US;
+	leave_alone(store);
 	return rc;
 }
 
@@ -476,7 +487,7 @@ static enum store_result run_here(struct store *store, enum my_statement which,
 	return rc;
 }
 
-static bool wants_retry(const struct store *store)
+bool my_wants_retry(const struct store *store)
 {
 	const struct timespec pause = {.tv_nsec = RETRY_PAUSE_NS};
 
@@ -498,12 +509,15 @@ enum store_result my_run(struct store *store, enum my_statement which,
 			rc = run_here(store, which, values, out);
 		if (rc == STORE_OK)
 			return rc;
-		if (store->conn && wants_retry(store))
+		if (store->conn && my_wants_retry(store))
 			continue;
 		if (fresh || (store->conn && !is_read_only(store->code)) ||
 		    store_clock_us() >= store->deadline_us)
-			return rc;
+			break;
 		my_disconnect(store);
 		fresh = true;
 	}
+	if (store->conn && store->code == NOT_READY)
+		leave_alone(store);
+	return rc;
 }

@@ -138,6 +138,7 @@ const struct sql_server sql_server = {
     .begin = begin,
     .change = change,
     .end = end,
+    .wants_retry = my_wants_retry,
     .add_tuples = add_tuples,
     .add_clients = add_clients,
 };

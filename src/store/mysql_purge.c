@@ -101,7 +101,7 @@ static enum store_result run(struct store *store, const char *sql, const struct 
 	my_begin(store);
 	do
 		rc = my_run_once(store, sql, values, n, out);
-	while (rc == STORE_RETRY && store->conn && store_clock_us() < store->deadline_us);
+	while (rc == STORE_RETRY && store->conn && my_wants_retry(store));
 	return rc;
 }
 
@@ -117,7 +117,7 @@ static enum store_result claim(struct work *work, bool *got)
 	}
 	if (rc == STORE_OK)
 		rc = run(work->store, claimed_sql, NULL, 0, &answer);
-	*got = rc != STORE_OK || answer.column[0];
+	*got = rc == STORE_OK ? answer.column[0] != 0 : rc != STORE_RETRY;
 	work->claimed_us = rc == STORE_OK ? store_clock_us() : 0;
 	/* without the rights on that table the lock has to do */
 	return work->store->conn ? STORE_OK : rc;

@@ -35,11 +35,10 @@
 #define OLD "_old" /* what was there before */
 #define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
 
-/* And whether the server is a node of a cluster: MariaDB says so, in others Galera is built in or
- * not. MariaDB need not know the variable. */
+/* And whether the server is a node of a Galera cluster; one built without knows no such variable.
+ */
 #define VERSION_AND(cluster) "SELECT max(version), " cluster " FROM bley_schema"
-static const char version_sql[] = VERSION_AND(
-    "@@version_comment LIKE '%wsrep%' /*M! OR @@wsrep_on */");
+static const char version_sql[] = VERSION_AND("@@wsrep_on");
 static const char version_alone_sql[] = VERSION_AND("0");
 static const char exists_sql[] = "SELECT count(*) FROM information_schema.tables"
 				 " WHERE table_schema = database() AND table_name = ?";

@@ -76,6 +76,9 @@ enum store_result pg_stream(struct store *store, const struct pg_call *call,
 enum store_result pg_report_begin(struct store *store);
 enum store_result pg_report_end(struct store *store, enum store_result rc);
 
+/* For struct sql_server: serialisation failure, deadlock. */
+bool pg_wants_retry(const struct store *store);
+
 /* The SQLSTATE of the last failure is this one. */
 bool pg_failed_with(const struct store *store, const char *sqlstate);
 

@@ -506,8 +506,7 @@ static enum store_result run_once(struct store *store, const struct pg_call *cal
 	return rc;
 }
 
-/* Whether the server asks to try the same again: serialisation failure, deadlock. */
-static bool wants_retry(const struct store *store)
+bool pg_wants_retry(const struct store *store)
 {
 	const struct timespec pause = {.tv_nsec = RETRY_PAUSE_NS};
 
@@ -534,7 +533,7 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
 		rc = ready(store);
 		if (rc == STORE_OK)
 			rc = run_once(store, call, out);
-		if (rc == STORE_OK || (store->conn && wants_retry(store))) {
+		if (rc == STORE_OK || (store->conn && pg_wants_retry(store))) {
 			if (rc == STORE_OK)
 				return rc;
 			continue;

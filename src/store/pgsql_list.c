@@ -147,6 +147,7 @@ const struct sql_server sql_server = {
     .begin = begin,
     .change = change,
     .end = end,
+    .wants_retry = pg_wants_retry,
     .add_tuples = add_tuples,
     .add_clients = add_clients,
 };

@@ -6,11 +6,13 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "store/clock.h"
 #include "store/graph_sql.h"
 #include "store/stat_sql.h"
 
 #define US_PER_S INT64_C(1000000)
 #define EXPRESSION_SIZE 200
+#define FORGET_US (10 * US_PER_S) /* to try again against handlers that change the same rows */
 
 static enum store_result open_with(const struct store_config *config, int timeout_ms,
 				   struct store_schema_report *report, struct store **out,
@@ -246,12 +248,17 @@ static enum store_result forget_rows(struct store *store, const struct store_fil
 enum store_result sql_forget(struct store *store, const struct store_filter *filter, bool dry_run,
 			     struct store_forgotten *out)
 {
-	struct store_forgotten done = {.tuples = 0};
-	enum store_result rc = sql_server.begin(store);
+	int64_t until_us = store_clock_us() + FORGET_US;
+	struct store_forgotten done;
+	enum store_result rc;
 
-	if (rc != STORE_OK)
-		return rc;
-	rc = sql_server.end(store, forget_rows(store, filter, dry_run, &done));
+	do {
+		done = (struct store_forgotten){.tuples = 0};
+		rc = sql_server.begin(store);
+		if (rc != STORE_OK)
+			return rc;
+		rc = sql_server.end(store, forget_rows(store, filter, dry_run, &done));
+	} while (rc == STORE_RETRY && sql_server.wants_retry(store) && store_clock_us() < until_us);
 	if (rc == STORE_OK)
 		*out = done;
 	return rc;

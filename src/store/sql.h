@@ -69,6 +69,9 @@ struct sql_server {
 				    int64_t *rows);
 	/* Commits where rc is STORE_OK, else rolls back and returns rc. */
 	enum store_result (*end)(struct store *store, enum store_result rc);
+	/* Whether the last failure was one that the server asks to try again, and the operation has
+	 * time left; waits a moment then. */
+	bool (*wants_retry)(const struct store *store);
 
 	/* Add the statements for STORE_STAT_TUPLES and STORE_STAT_CLIENT: rows of count, name,
 	 * seconds, deferred, reason. since_us is never 0. */

@@ -274,12 +274,13 @@ struct store_driver {
 				    int64_t client_age_us, struct store_memory *out);
 
 	/*
-	 * Commits a decision in one transaction. *status is the row's status afterwards: for
-	 * STORE_INSERT, when someone else inserted the tuple first, theirs, and *lost_race is true
-	 * (then nothing at all is changed, the cache included). For STORE_KEEP it is STORE_UNKNOWN:
-	 * nobody looks. A row that was purged since it was recalled is made anew, so that nothing
-	 * is forgotten: clean by STORE_TOUCH and STORE_PASS, grey with fail_count 1 and last_action
-	 * now by STORE_AGAIN.
+	 * Commits a decision, in one transaction where the database can do so in one round trip;
+	 * else the tuple first, which then counts even if a bad client's verdict fails. *status is
+	 * the row's status afterwards: for STORE_INSERT, when someone else inserted the tuple
+	 * first, theirs, and *lost_race is true (then nothing at all is changed, the cache
+	 * included). For STORE_KEEP it is STORE_UNKNOWN: nobody looks. A row that was purged since
+	 * it was recalled is made anew, so that nothing is forgotten: clean by STORE_TOUCH and
+	 * STORE_PASS, grey with fail_count 1 and last_action now by STORE_AGAIN.
 	 */
 	enum store_result (*remember)(struct store *store, const struct store_decision *decision,
 				      int *status, bool *lost_race);

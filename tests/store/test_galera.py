@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import time
 import unittest
 
 import bleytest
@@ -84,7 +85,10 @@ class Galera(bleytest.TestCase):
     def test_no_failure_is_lost_where_clients_are_remembered(self):
         """Likewise, and each time the client is remembered, too: not by the procedure, which could stop the cluster."""
         self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        self.sql("DROP PROCEDURE bley_remember")
         self.assertNotIn("procedure", self.bleyctl("check", conf=self.confs[1]).stdout)
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        self.assertIn("bley_remember", self.sql("SHOW PROCEDURE STATUS WHERE db = database()"))
 
         class Engine:
             type = "mysql"
@@ -101,6 +105,48 @@ class Galera(bleytest.TestCase):
             self.assertEqual(self.sql("SELECT fail_count FROM bley_status", node).strip(), "100")
             self.assertEqual(self.sql("SELECT status FROM bley_cache", node).strip(), "2")
             self.assertEqual(self.sql("SHOW GLOBAL STATUS LIKE 'Com_call_procedure'", node).strip(), "Com_call_procedure\t0")
+
+    def test_forget_in_traffic(self):
+        """Rows that a handler on the other node changes all the while are forgotten nevertheless."""
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        handler, done = self.handler(conf=self.confs[0]), []
+
+        def traffic():
+            while not done:
+                self.assertEqual(handler.ask_suspicious(), DEFER)
+
+        def forget():
+            try:
+                for _ in range(20):
+                    told = self.bleyctl("forget", "--yes", bleytest.SUSPICIOUS["client_address"], conf=self.confs[1])
+                    self.assertEqual(told.returncode, 0, told.stderr)
+            finally:
+                done.append(True)
+
+        bleytest.in_threads(lambda do: do(), [(traffic,), (forget,)])
+        self.assertFalse(self.faults())
+
+    def seconds_until_dunno(self, handler):
+        began = time.monotonic()
+        self.assertEqual(handler.ask_suspicious(), "DUNNO")
+        return time.monotonic() - began
+
+    def test_a_node_that_is_not_ready(self):
+        """It takes connections, but no statement: a decision waits for it as long as db_timeout, those behind not at all."""
+        self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
+        conf = self.write_conf("short.conf", cache_valid=0, dbtype="mysql", dbhost=self.nodes[1].host, dbname=self.name,
+                               dbuser="bley", dbpass="bley", db_timeout=2)
+        os.chmod(conf, 0o600)
+        handler = self.handler(conf=conf)
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.nodes[1].sql("SET GLOBAL wsrep_reject_queries = ALL")
+        try:
+            self.assertEqual(handler.ask_suspicious(), "DUNNO")
+            self.wait_until(lambda: self.seconds_until_dunno(handler) < 1, "an answer without waiting")
+        finally:
+            self.nodes[1].sql("SET GLOBAL wsrep_reject_queries = NONE")
+        self.assertTrue(all("not yet prepared" in line for line in self.faults()) and self.faults(), self.faults())
+        self.wait_until(lambda: handler.ask_suspicious(sender="behind@example.net") == DEFER, "a decision")
 
     def test_a_second_purge_steps_aside(self):
         """A lock is a node's own: a row tells the other node of the purge."""

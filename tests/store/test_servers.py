@@ -445,15 +445,34 @@ class MariaDB(ServerCase, bleytest.TestCase):
     def processes(self):
         return [self.server.process.pid]
 
-    def lock(self, table="bley_status"):
+    def hold(self, statements):
         process = subprocess.Popen(
             ["mariadb", "--no-defaults", "-uroot", "-S", self.server.host, "-N", "-B", "-n", self.name], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, text=True)
         self.addCleanup(bleytest.stop, process)
-        process.stdin.write(f"LOCK TABLES {table} WRITE; SELECT 'held';\n")
+        process.stdin.write(f"{statements}; SELECT 'held';\n")
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), "held\n")
         return process
+
+    def lock(self, table="bley_status"):
+        return self.hold(f"LOCK TABLES {table} WRITE")
+
+    def test_a_bad_clients_verdict_fails(self):
+        """Where it is a statement of its own: what the tuple has come to is answered and logged all the same."""
+        self.configure(cache_valid=60, db_timeout=1)
+        handler = self.handler()
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.query("DROP PROCEDURE bley_remember")
+        self.pass_time(61)
+        holder = self.hold("BEGIN; UPDATE bley_cache SET status = 2")
+        self.assertEqual(handler.ask_suspicious(), DEFER)
+        self.assertEqual(handler.ask_suspicious(sender="other@example.net"), DEFER)
+        bleytest.stop(holder)
+        handler.close()
+        self.wait_until(lambda: self.query("SELECT count(*) FROM bley_log").strip() == "3", "log rows")
+        self.assertEqual(self.query("SELECT count(*), max(fail_count) FROM bley_status").split(), ["2", "1"])
+        self.assertFalse(self.faults())
 
     def test_without_the_procedure(self):
         """A database made before there was one, or by a user who may not make it: two round trips, until init makes it."""
