@@ -150,8 +150,7 @@ static enum store_result change(struct store *store, const struct store_decision
 	if (rc != STORE_OK || !client || is_lost_race(decision, *before))
 		return rc;
 	rc = change_client(store, decision);
-	/* without a bad client's verdict the tuple, which is in the database, counts all the same
-	 */
+	/* the tuple, which is in the database, counts also without a bad client's verdict */
 	return rc == STORE_RETRY && tuple && decision->client == STORE_CLIENT_BAD ? STORE_OK : rc;
 }
 
