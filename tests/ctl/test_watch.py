@@ -3,6 +3,7 @@
 
 import re
 import signal
+import time
 import unittest
 
 import bleytest
@@ -34,10 +35,12 @@ class Watch(bleytest.TestCase):
 
     def drawn(self, screen, pattern, between=None):
         """The next whole screen in which the pattern is: one that each later screen has, too, as not all are drawn."""
-        while True:
+        end = time.monotonic() + bleytest.PATIENCE
+        while time.monotonic() < end:
             text = screen.wait_for(rb"\x1b\[H.*?\x1b\[J", between or self.log)
             if re.search(pattern, text):
                 return text
+        raise AssertionError(f"{pattern!r} is in no screen, not in the last: {text!r}")
 
     def test_screen(self):
         screen = self.watch(rows=10)
@@ -46,8 +49,7 @@ class Watch(bleytest.TestCase):
         self.assertRegex(text, rb"\n\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  DEFER_IF_PERMIT  192.0.2.1  s\d\d+@example\.com -> r@example.org\x1b")
         self.assertEqual(text.count(b"\n"), 9)
         screen.resize(6, 40)
-        while screen.wait_for(rb"\x1b\[H.*?\x1b\[J").count(b"\n") != 5:
-            pass
+        self.wait_until(lambda: screen.wait_for(rb"\x1b\[H.*?\x1b\[J").count(b"\n") == 5, "a smaller screen")
         screen.type("xq")
         self.assertEqual(screen.wait_end(), 0)
         self.assertTrue(screen.seen.endswith(b"\x1b[?7h"))
@@ -88,7 +90,8 @@ class Watch(bleytest.TestCase):
         def seen():
             self.log(HOSTILE)
             with open(self.path("watched"), encoding="utf-8", newline="") as stream:
-                return stream.read()
+                text = stream.read()
+            return text.endswith("\n") and text
         text = self.wait_until(seen, "a decision")
         self.assertRegex(text, r"\A(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  DEFER_IF_PERMIT  192.0.2.1  [^\x00-\x1f\x7f-\x9f]*\n)+\Z")
 

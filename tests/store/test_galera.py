@@ -135,7 +135,7 @@ class Galera(bleytest.TestCase):
         """It takes connections, but no statement: a decision waits for it as long as db_timeout, those behind not at all."""
         self.assertEqual(self.bleyctl("init", conf=self.confs[0]).returncode, 0)
         conf = self.write_conf("short.conf", cache_valid=0, dbtype="mysql", dbhost=self.nodes[1].host, dbname=self.name,
-                               dbuser="bley", dbpass="bley", db_timeout=2)
+                               dbuser="bley", dbpass="bley", db_timeout=5)
         os.chmod(conf, 0o600)
         handler = self.handler(conf=conf)
         self.assertEqual(handler.ask_suspicious(), DEFER)

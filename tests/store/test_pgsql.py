@@ -97,7 +97,9 @@ class PostgreSQLCase(bleytest.TestCase):
 
 class Faults(PostgreSQLCase):
     def test_lock_held_too_long(self):
-        handler = self.handler(self.conf(db_timeout=1))
+        conf = self.conf(db_timeout=4)
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        handler = self.handler(conf)
         self.assertEqual(handler.ask_suspicious(), DEFER)
         holder = self.start([os.path.join(self.server.bin, "psql"), "-X", "-h", self.server.host, "-p", str(self.server.port),
                              "-U", "postgres", "-d", self.name], stdin=subprocess.PIPE, text=True)

@@ -35,7 +35,7 @@ class ServerCase:
         self.configure()
 
     def configure(self, **keys):
-        path = self.write_conf(**{"cache_valid": 0, "db_timeout": 2, "dbname": self.name, **BLEY, **self.keys(), **keys})
+        path = self.write_conf(**{"cache_valid": 0, "db_timeout": 30, "dbname": self.name, **BLEY, **self.keys(), **keys})
         os.chmod(path, 0o600)
         return path
 
@@ -95,17 +95,23 @@ class ServerCase:
         self.assertEqual(handler.ask_suspicious(sender="2@example.net"), DEFER)
         self.assertFalse(self.faults())
 
-    def test_frozen(self):
+    def impatient(self):
+        """A handler that waits for seconds only, and the tables it asks."""
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.configure(db_timeout=4)
         handler = self.handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
+        return handler
+
+    def test_frozen(self):
+        handler = self.impatient()
         self.freeze(*self.processes())
         self.assert_flows(handler, "")
         self.thaw(*self.processes())
         self.wait_for_decisions(handler)
 
     def test_locked(self):
-        handler = self.handler()
-        self.assertEqual(handler.ask_suspicious(), DEFER)
+        handler = self.impatient()
         holder = self.lock()
         self.assert_flows(handler, "")
         bleytest.stop(holder)
@@ -286,7 +292,8 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
         self.query(f"GRANT {rights} ON {table} TO bley")
 
     def kill_connections(self):
-        self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bley'")
+        self.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'bley'"
+                   f" AND datname = '{self.name}'")
 
     def processes(self):
         """The server and the processes that it has made for its connections."""
@@ -439,7 +446,8 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.query(f"GRANT {rights} ON {self.name}.{table} TO bley@localhost")
 
     def kill_connections(self):
-        for pid in self.query("SELECT id FROM information_schema.processlist WHERE user = 'bley'").split():
+        for pid in self.query("SELECT id FROM information_schema.processlist WHERE user = 'bley'"
+                              f" AND db = '{self.name}'").split():
             self.query(f"KILL CONNECTION {pid}")
 
     def processes(self):
@@ -460,7 +468,8 @@ class MariaDB(ServerCase, bleytest.TestCase):
 
     def test_a_bad_clients_verdict_fails(self):
         """Where it is a statement of its own: what the tuple has come to is answered and logged all the same."""
-        self.configure(cache_valid=60, db_timeout=1)
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        self.configure(cache_valid=60, db_timeout=4)
         handler = self.handler()
         self.assertEqual(handler.ask_suspicious(), DEFER)
         self.query("DROP PROCEDURE bley_remember")

@@ -4,6 +4,7 @@
 import errno
 import os
 import re
+import select
 import shutil
 import signal
 import socket
@@ -140,7 +141,10 @@ class Probe(SandboxCase):
         self.assertEqual(client.ask_suspicious(), DEFER)
         text = b""
         while not text.endswith(b"end 0\n"):
-            text += os.read(ours, 4096)
+            self.assertTrue(select.select([ours], [], [], bleytest.PATIENCE)[0], text)
+            more = os.read(ours, 4096)
+            self.assertTrue(more, text)
+            text += more
         os.close(ours)
         self.assert_confined({name: int(number) for name, number in map(str.split, text.decode().splitlines()[:-1])})
 

@@ -494,8 +494,7 @@ class Warm(Case):
             request = 0
             while not done.is_set():
                 sender = f"{number}.{request}@example.net"
-                answers = iter(lambda: ask(sender), None)
-                self.assertEqual(next(answer for answer in answers if answer), b"action=" + DEFER.encode())
+                self.assertEqual(self.wait_until(lambda sender=sender: ask(sender), "an answer"), b"action=" + DEFER.encode())
                 request += 1
 
         def restart():
