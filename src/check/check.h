@@ -13,7 +13,7 @@ struct arena;
 struct conf;
 struct resolver;
 
-/* The normalised sender of a mail, as the checks see it (BEHAVIOUR section 2). */
+/* The normalised sender of a mail, as the checks see it (request_normalise()). */
 struct check_subject {
 	struct ipaddr client;
 	const char *client_name; /* lower case, no final dot, `unknown` where the reverse name does
@@ -72,10 +72,17 @@ struct check_score {
 void check_note(struct check *check, const char *key, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* BEHAVIOUR section 4. */
+/* 0: HELO is the client's verified name. 1: it has the same registrable domain (Public Suffix
+ * List), or is the client's address as a literal (RFC 5321, 4.1.3). Else 2. */
 struct check_score check_helo(struct check *check);
+
+/* 1 where the client's name matches `dynamic_names` and not `static_names`, else 0. */
 struct check_score check_dyn(struct check *check);
+
+/* 1 where sender and recipient are the same address, else 0. */
 struct check_score check_s_eq_r(struct check *check);
+
+/* 1 for fail and softfail (RFC 7208; bley(8), `SPF'), else 0. */
 struct check_score check_spf(struct check *check);
 
 /* Gives back what the checks keep from one request to the next (compiled expressions); for the
@@ -83,8 +90,9 @@ struct check_score check_spf(struct check *check);
 void check_release(void);
 
 /*
- * Both kinds of DNS lists, asked together (BEHAVIOUR sections 4 and 5). Returns as soon as the
- * outcome against the thresholds can no longer change. A kind whose threshold is 0 is not asked and
+ * Both kinds of DNS lists (bley.conf(5), `DNS LISTS'; RFC 5782), asked together: a score is the sum
+ * of the weights of those that list the client. Returns as soon as the outcome against the
+ * thresholds can no longer change. A kind whose threshold is 0 is not asked and
  * scores 0. prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
  */
 void check_dnsl(struct check *check, bool prefetch_spf, struct check_score *dnswl,

@@ -14,7 +14,7 @@ enum whitelist_kind { WHITELIST_CLIENTS, WHITELIST_RECIPIENTS };
 typedef void whitelist_complain(void *context, const char *file, unsigned line, const char *message);
 
 /*
- * Reads a file in postgrey's syntax (BEHAVIOUR section 8). Always returns a list, owned by the caller: a file that cannot be read
+ * Reads a file in postgrey's syntax (bley-whitelist(5)). Always returns a list, owned by the caller: a file that cannot be read
  * gives one complaint and, for recipients, the single entry `postmaster@`. Expressions are compiled when first needed; those that
  * do not compile, or need too many steps on some text, are complained about then, once each. `file` and `context` must live as
  * long as the list.

@@ -57,16 +57,22 @@ struct request_values {
 	const char *sender, *recipient, *client_address, *client_name, *helo_name, *instance;
 };
 
-/* Normalises values (BEHAVIOUR section 2). False, with out->problem, where they make no request. */
+/*
+ * Makes a request of values: lower case; addresses as request_address() has them; names without a
+ * final dot; an empty client name is `unknown`. False, with out->problem, where the recipient is
+ * empty or client_address is none.
+ */
 bool request_normalise(struct arena *arena, const struct request_values *values,
 		       struct request *out);
 
-/* A sender's or recipient's address as requests have it, in the arena. */
+/* A sender's or recipient's address as requests have it, in the arena: lower case, without what
+ * follows a `+` in the local part, cut to REQUEST_MAX_ADDRESS bytes. */
 const char *request_address(struct arena *arena, const char *text);
 
 /*
- * Reads the next request (BEHAVIOUR sections 1 and 2). Blocks until it is there whole; what
- * interrupts is ignored, as whoever wants it to end shuts the reading side down (handler.h).
+ * Reads the next request (bley(8), `Protocol'; Postfix SMTPD_POLICY_README). Blocks until it is
+ * there whole; what interrupts is ignored, as whoever wants it to end shuts the reading side down
+ * (handler.h).
  */
 enum request_result request_read(struct request_input *in, struct arena *arena,
 				 struct request *out);

@@ -92,7 +92,7 @@ static void load_clients(struct session *s)
 					    complain_whitelist, s);
 }
 
-/* Recipient, then client name and address (BEHAVIOUR section 3). */
+/* Recipient, then client name and address (bley(8), `How a request is decided'). */
 static bool find_whitelisted(struct session *s, const struct request *request, struct decision *d)
 {
 	load_recipients(s);

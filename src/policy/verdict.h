@@ -9,9 +9,9 @@
 #include "store/store.h"
 
 /*
- * The policy, whole and pure (BEHAVIOUR section 3): no clock, no I/O, no allocation. The handler
- * asks verdict_step() what it needs, does that one thing, adds the fact and asks again, until the
- * step is VERDICT_DONE.
+ * The policy (bley(8), `How a request is decided'), whole and pure: no clock, no I/O, no
+ * allocation. The handler asks verdict_step() what it needs, does that one thing, adds the fact and
+ * asks again, until the step is VERDICT_DONE. tests/verdict.rows has each case.
  */
 
 #define VERDICT_UNASKED INT_MIN /* a fact not known yet; sums of weights may be negative */

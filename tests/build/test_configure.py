@@ -212,7 +212,7 @@ class Installed(Configure):
         self.assertEqual(self.files(root), [])
         self.assertFalse(os.path.exists(root + "/etc/bley"))
 
-        # programs are linked as DESIGN wants them: nothing but the C library
+        # programs are linked with nothing but the C library
         needed = self.run_program(["readelf", "-d", os.path.join(build, "bley")]).stdout
         libraries = re.findall(r"NEEDED.*\[(.*?)\.so", needed)
         self.assertLessEqual(set(libraries), {"libc", "libdl", "ld-linux-x86-64"}, libraries)

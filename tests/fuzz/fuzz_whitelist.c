@@ -113,7 +113,7 @@ static bool model_client(const struct query *query, const char *entry)
 	return strcmp(query->name, "unknown") != 0 && model_domain(entry, query->name);
 }
 
-/* What a line of one plain entry means (BEHAVIOUR section 8). */
+/* What a line of one plain entry means (bley-whitelist(5)). */
 static void check_meaning(const struct query *query, struct fuzz_input line, bool first, bool hit)
 {
 	char *text = fuzz_text(line.data, line.size), *entry = text;

@@ -7,9 +7,9 @@
 #include <stdint.h>
 
 /*
- * BEHAVIOUR section 3 told a second time, plainly and slowly: what is answered, what is remembered,
- * what is logged. Written from that text alone, to be compared with src/policy/verdict.c. It has
- * its own small database of everything that it remembers.
+ * How a request is decided (bley(8)) told a second time, plainly and slowly: what is answered, what
+ * is remembered, what is logged. Written from the rules alone, to be compared with
+ * src/policy/verdict.c. It has its own small database of everything that it remembers.
  */
 
 #define MODEL_CLIENTS 3

@@ -45,7 +45,7 @@ static int score(const char *name)
 	return got;
 }
 
-/* BEHAVIOUR section 4, word by word. */
+/* The defaults of static_names and dynamic_names (conf_keys.def), word by word. */
 static void every_word_of_the_defaults(void **state)
 {
 	static const char *const dynamic[] = {
