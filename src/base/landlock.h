@@ -41,11 +41,15 @@ bool landlock_begin(struct landlock *l, bool any_port, bool any_abstract);
  * none). */
 bool landlock_allow_file(const struct landlock *l, const char *path, unsigned rights);
 
-/* Allows connecting to a TCP port. */
+/* Allows connecting to a TCP port. False, with errno (EINVAL: rules that do not look at TCP), where
+ * the kernel does not take it. True without doing anything where the kernel knows no ports. */
 bool landlock_allow_port(const struct landlock *l, unsigned port);
 
-/* Puts the rules into force; prctl(2) must have set no_new_privs. Closes the set in any case. */
+/* Puts the rules into force; prctl(2) must have set no_new_privs. False, with errno: nothing is in
+ * force. Closes the set in any case. */
 bool landlock_enter(struct landlock *l);
+
+/* Closes the set without putting it into force. */
 void landlock_cancel(struct landlock *l);
 
 #endif

@@ -33,11 +33,23 @@ enum stream_state {
 	STREAM_FAILED
 };
 
+/* Begins to connect and takes a copy of the query. False where there is no socket or the server is
+ * out of reach already: *s is then as it was. */
 bool stream_open(struct stream *s, const struct server *server, const unsigned char *query,
 		 size_t len);
+
+/* What to poll(2) its fd for. */
 short stream_events(const struct stream *s);
+
+/* Writes and reads as far as that goes. STREAM_FAILED: the peer closed the connection or it broke;
+ * the stream is still to be closed. */
 enum stream_state stream_advance(struct stream *s);
+
+/* The answer, without its length, once stream_advance() has said STREAM_DONE. It is the stream's,
+ * and there until stream_close(). May be empty. */
 const unsigned char *stream_answer(const struct stream *s, size_t *len);
+
+/* Frees what it holds; one that is not in use is fine. */
 void stream_close(struct stream *s);
 
 #endif

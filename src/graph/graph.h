@@ -87,8 +87,12 @@ void graph_page(const struct graph_data *data, const char *source, struct strbuf
 void graph_stop(int number);
 int graph_stopped(void);
 
-/* Draws with gnuplot and replaces the files in destdir, which is made where it is missing. On
- * failure those that are there are as they were. */
+/*
+ * Draws with gnuplot and replaces the files in destdir, which is made where it is missing. Changes
+ * the working folder of the process, to one that is gone afterwards. False, with `error`, where
+ * destdir cannot be made or written, or gnuplot cannot be run, fails or is stopped: the files that
+ * are there are then as they were. Only where replacing them itself fails some may be new.
+ */
 bool graph_write(const char *destdir, const struct strbuf *script, const struct strbuf *page,
 		 char *error, size_t size);
 

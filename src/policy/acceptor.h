@@ -18,7 +18,8 @@ bool acceptor_is_listening(int fd);
  * database connection open; there is always one waiting, up to max_handlers. Settings and
  * whitelists that change on disk are picked up, at once on SIGHUP. Ends on SIGTERM, and after
  * idle_exit without a connection.
- * Takes *conf over and releases it. Returns the program's exit status.
+ * Takes *conf over and releases it, unless it cannot begin: then the cause is logged, the process
+ * is to end, and *conf stays as it is. Returns the program's exit status.
  */
 int acceptor_run(const struct settings_options *options, struct conf *conf, const int *fds,
 		 size_t count);

@@ -22,7 +22,7 @@ void handler_rehearse(struct handler *h);
 void handler_load(struct handler *h);
 
 /* Makes ahead of the first connection what may be shared by processes forked from this one: the
- * whitelists. */
+ * whitelists, expressions compiled, and the database's driver. */
 void handler_prepare(struct handler *h);
 
 /* Opens the database ahead of the first connection; a failure is told then and tried again later.

@@ -60,12 +60,16 @@ void session_init(struct session *s, const struct conf *conf, session_complain *
 		  void *context);
 void session_release(struct session *s);
 
-/* Reads the whitelists and loads the database's driver now. */
+/* Reads the whitelists and loads the database's driver now, which is otherwise done when first
+ * needed. What is wrong with a whitelist is told to complain(); a driver that cannot be loaded is
+ * told by the request that needs it. */
 void session_load(struct session *s);
 
-/* Loads the whitelists now, expressions compiled; opens the database now. Both are otherwise done
- * when first needed. */
+/* As session_load(), and compiles the whitelists' expressions. */
 void session_prepare(struct session *s);
+
+/* Opens the database now; a failure is told to complain(), and it is tried again when first needed.
+ */
 void session_connect(struct session *s);
 
 /*
