@@ -25,16 +25,19 @@ enum spf_result {
 
 struct spf_query {
 	const struct ipaddr *client;
-	const char *sender; /* as the mail server sent it; empty: postmaster@helo is checked (RFC 7208 section 2.4) */
+	const char *sender; /* as the mail server sent it; empty: postmaster@helo is checked (RFC
+			       7208 section 2.4) */
 	const char *helo;
 	const char *guess; /* record assumed where the domain publishes none, or NULL */
 };
 
-/* Table of the module `spf` (libspf2 behind our own record checks; DNS only through the resolver given). */
+/* Table of the module `spf` (libspf2 behind our own record checks; DNS only through the resolver
+ * given). */
 struct spf_module {
 	/*
-	 * check_host() of RFC 7208 section 4. The resolver has been begun by the caller, whose deadline holds.
-	 * *why: the mechanism that matched or what was wrong, in the arena, clean text; never NULL.
+	 * check_host() of RFC 7208 section 4. The resolver has been begun by the caller, whose
+	 * deadline holds. *why: the mechanism that matched or what was wrong, in the arena, clean
+	 * text; never NULL.
 	 */
 	enum spf_result (*check)(struct resolver *resolver, struct arena *arena,
 				 const struct spf_query *query, const char **why);

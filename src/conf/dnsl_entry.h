@@ -10,13 +10,14 @@ struct arena;
 
 /*
  * One entry of `dnsbls` or `dnswls` in the syntax of postconf(5) postscreen_dnsbl_sites:
- * zone[=filter][*weight]. A filter is four fields, each a number or `[member;member]` with members `n` or `n..m`.
+ * zone[=filter][*weight]. A filter is four fields, each a number or `[member;member]` with members
+ * `n` or `n..m`.
  */
 struct dnsl_entry {
 	const char *zone; /* lower case, no final dot */
 	bool filtered;
 	uint32_t filter[4][8]; /* per octet, a bit for each value that matches */
-	int weight;            /* default 1 */
+	int weight;	       /* default 1 */
 };
 
 struct dnsl_entries {
@@ -27,8 +28,8 @@ struct dnsl_entries {
 /* Reads one entry. NULL, or in the arena what is wrong with it (then *out is untouched). */
 const char *dnsl_entry_parse(struct arena *arena, const char *text, struct dnsl_entry *out);
 
-/* Reads a list separated by commas or white space; entries that are wrong are left out and the first error is
- * returned, else NULL. */
+/* Reads a list separated by commas or white space; entries that are wrong are left out and the
+ * first error is returned, else NULL. */
 const char *dnsl_entries_parse(struct arena *arena, const char *text, struct dnsl_entries *out);
 
 /* Whether an answer passes the entry's filter; true where it has none. */

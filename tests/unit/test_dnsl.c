@@ -15,7 +15,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof(*(array)))
 #define C "9.2.0.192." /* the client 192.0.2.9 as lists are asked for it */
-#define GRACE_MS 50 /* of check_dnsl() for answers that decide nothing */
+#define GRACE_MS 50    /* of check_dnsl() for answers that decide nothing */
 #define TIMEOUT_MS 5000
 
 static const struct zone_record records[] = {
