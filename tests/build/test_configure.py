@@ -53,7 +53,7 @@ class Options(Configure):
         for args in (
             ["--prefxi=/usr"], ["--nonsense"], ["-x"], ["nonsense"], ["--prefix"], ["--prefix=usr"], ["--prefix="],
             ["--prefix=/a b"], ["--sysconfdir=/etc/$(x)"], ["--prefix=/a|b"], ["--prefix=/a&b"], ["--prefix=/a\nb"], ["--libdir=/l;x"],
-            ["--with-store=oracle"], ["--with-store"], ["--with-store="], ["--enable-werror=perhaps"],
+            ["--with-zshcompletiondir=no"], ["--with-store=oracle"], ["--with-store"], ["--with-store="], ["--enable-werror=perhaps"],
             ["--disable-werror=no"], ["--without-systemd=no"], ["1X=y"], ["A-B=y"],
         ):
             with self.subTest(args=args):
@@ -96,6 +96,7 @@ class Written(Configure):
         done = self.configure(
             "--prefix=/opt/x/", "--exec-prefix", "/opt/y", "--libdir=${exec_prefix}/lib/arch", "--sysconfdir=/etc",
             "--localstatedir=/var", "--with-systemdsystemunitdir=/opt/units", "--with-store=sqlite",
+            "--with-zshcompletiondir=/opt/zsh",
             # what packagers' tools pass
             "--build=x86_64-linux-gnu", "--includedir=${prefix}/include", "--mandir=${prefix}/share/man",
             "--infodir=${prefix}/share/info", "--disable-option-checking", "--disable-silent-rules",
@@ -120,6 +121,7 @@ class Written(Configure):
         self.assertIn("\nprefix = /opt/x\n", makefile)
         self.assertIn("\nlibdir = ${exec_prefix}/lib/arch\n", makefile)
         self.assertIn("\nsystemdsystemunitdir = /opt/units\n", makefile)
+        self.assertIn("\nzshcompletiondir = /opt/zsh\n", makefile)
         self.assertIn("\nCFLAGS = -O1 -DIT=\"it's\"\n", makefile)
         self.assertIn("\nLDFLAGS = -Wl,-O1\n", makefile)
         self.assertIn("\nV = 1\n", makefile)
@@ -253,10 +255,12 @@ class Packaging(bleytest.TestCase):
         self.assertEqual(re.match(r"bley \((.+)-[^-]+\) ", self.read("debian", "changelog")).group(1), ours)
 
     def test_every_file_is_in_one_package(self):
-        """As dh_install and dh_missing see it, with the folders that debhelper gives configure."""
+        """As dh_install and dh_missing see it, with the folders that debhelper and debian/rules give configure."""
+        folders = [f"{name}={folder}" for name, folder in re.findall(r"--with-(\w+dir)=(\S+)", self.read("debian", "rules"))]
+        self.assertEqual(len(folders), 2)
         done = self.run_program(
             ["make", "-s", "-C", bleytest.BUILD, "install", f"DESTDIR={self.tmp}/root", "prefix=/usr", "libdir=/usr/lib/any",
-             "sysconfdir=/etc", "localstatedir=/var", "systemdsystemunitdir=/lib/systemd/system"], timeout=120)
+             "sysconfdir=/etc", "localstatedir=/var", *folders], timeout=120)
         self.assertEqual(done.returncode, 0, done.stderr)
         patterns = [line for name in os.listdir(os.path.join(bleytest.SRC, "debian"))
                     if name.endswith(".install") or name == "not-installed"
@@ -266,6 +270,13 @@ class Packaging(bleytest.TestCase):
                 fits = [pattern for pattern in patterns
                         if fnmatch.fnmatch(path, pattern) or path.startswith(f"{pattern}/")]
                 self.assertEqual(len(fits), 1, f"{path}: {fits}")
+
+    def test_zsh_looks_there(self):
+        if not os.path.exists("/etc/debian_version"):
+            self.skipTest("Debian's zsh is another")
+        folder = re.search(r"--with-zshcompletiondir=(\S+)", self.read("debian", "rules")).group(1)
+        looks = self.run_program([self.need("zsh"), "-f", "-c", "print -l $fpath"]).stdout
+        self.assertIn(folder, looks.split())
 
     def test_tarball_leaves_it_out(self):
         if not os.path.exists(os.path.join(bleytest.SRC, ".git")):

@@ -8,8 +8,6 @@ import unittest
 import bleytest
 import terminal
 
-FOLDER = os.path.join(bleytest.SRC, "completion")
-
 # Completes what is in the editor's line and writes down what compadd was given that fits, one a line.
 ZSH = """
 fpath=({folder} $fpath)
@@ -42,10 +40,21 @@ class Completion(bleytest.TestCase):
         super().setUp()
         self.conf = self.write_conf()
 
+    def installed(self, name):
+        """The file as `make install` puts it down."""
+        root = self.path("root")
+        done = self.run_program(["make", "-s", "-C", bleytest.BUILD, "install-data", f"DESTDIR={root}"], timeout=120)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = [os.path.join(folder, name) for folder, _, names in os.walk(root) if name in names]
+        self.assertEqual(len(found), 1)
+        return found[0]
+
     def bash(self, *words):
         quoted = " ".join(f"'{word}'" for word in (bleytest.program("bleyctl"), *words))
+        if not hasattr(self, "script"):
+            self.script = self.installed("bleyctl")
         result = self.run_program([self.need("bash"), "-c", f"""
-            . {FOLDER}/bleyctl.bash; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _bleyctl
+            . {self.script}; COMP_WORDS=({quoted}); COMP_CWORD={len(words)}; _bleyctl
             printf '%s\\n' "${{COMPREPLY[@]}}" """])
         self.assertEqual((result.returncode, result.stderr), (0, ""))
         return sorted(result.stdout.split())
@@ -53,7 +62,7 @@ class Completion(bleytest.TestCase):
     def zsh(self, *words):
         if not hasattr(self, "shell"):
             out = self.path("completed")
-            setup = self.write("setup.zsh", ZSH.format(folder=FOLDER, out=out))
+            setup = self.write("setup.zsh", ZSH.format(folder=os.path.dirname(self.installed("_bleyctl")), out=out))
             env = {**os.environ, "TERM": "xterm", "HOME": self.tmp, "PATH": bleytest.BUILD + ":" + os.environ["PATH"]}
             self.shell = terminal.Terminal(self, [self.need("zsh"), "-f", "-i"], env=env, cwd=self.tmp)
             self.shell.type(f". {setup}\n")
