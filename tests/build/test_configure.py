@@ -42,7 +42,7 @@ class Options(Configure):
     def test_help_and_version(self):
         done = self.configure("--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        for option in ("--prefix", "--exec-prefix", "--bindir", "--sbindir", "--libexecdir", "--libdir", "--sysconfdir",
+        for option in ("--prefix", "--exec-prefix", "--bindir", "--sbindir", "--libdir", "--sysconfdir",
                        "--localstatedir", "--mandir", "--with-systemdsystemunitdir", "--with-store", "CFLAGS"):
             self.assertIn(option, done.stdout)
         done = self.configure("--version")
@@ -112,11 +112,13 @@ class Written(Configure):
             done.stderr.splitlines(),
             [f"configure: warning: unknown option --{o}" for o in ("enable-turbo", "with-care", "with-wings")])
         self.assertRegex(done.stdout, r"(?m)^checking for libpsl\.\.\. \d")
-        self.assertEqual(self.define("BLEY_SBINDIR"), "/opt/y/sbin")
         self.assertEqual(self.define("BLEY_MODULEDIR"), "/opt/y/lib/arch/bley")
         self.assertEqual(self.define("BLEY_SYSCONFDIR"), "/etc")
-        self.assertEqual(self.define("BLEY_LOCALSTATEDIR"), "/var")
-        self.assertEqual(self.define("BLEY_STORES"), "sqlite")
+        self.assertEqual(
+            dict(re.findall(r"(?m)^  (\w+) {2,}(.+)", done.stdout)),
+            {"programs": "/opt/y/sbin, /opt/y/bin", "modules": "/opt/y/lib/arch/bley", "configuration": "/etc/bley",
+             "database": "/var/lib/bley", "units": "/opt/units", "stores": "sqlite",
+             "compiler": f"{re.search(r'(?m)^CC = (.*)', self.read('Makefile')).group(1)} -O1 -DIT=\"it's\""})
         makefile = self.read("Makefile")
         self.assertIn("\nprefix = /opt/x\n", makefile)
         self.assertIn("\nlibdir = ${exec_prefix}/lib/arch\n", makefile)
@@ -142,12 +144,14 @@ class Written(Configure):
         self.assertEqual(os.stat(self.path("config.h")).st_mtime_ns, changed, "config.h was touched without need")
 
     def test_defaults(self):
-        self.configured()
-        self.assertEqual(self.define("BLEY_SBINDIR"), "/usr/local/sbin")
+        done = self.configure()
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        for line in ("  programs       /usr/local/sbin, /usr/local/bin", "  database       /usr/local/var/lib/bley"):
+            self.assertIn(f"\n{line}\n", done.stdout)
         self.assertEqual(self.define("BLEY_SYSCONFDIR"), "/usr/local/etc")
-        self.assertEqual(self.define("BLEY_LOCALSTATEDIR"), "/usr/local/var")
         self.assertEqual(self.define("BLEY_MODULEDIR"), "/usr/local/lib/bley")
         makefile = self.read("Makefile")
+        self.assertIn("\nzshcompletiondir = ${datadir}/zsh/site-functions\n", makefile)
         self.assertIn("\nsystemdsystemunitdir = ${prefix}/lib/systemd/system\n", makefile)
         for flag in ("-fPIE", "-pie", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2", "-Wl,-z,relro", "-Wl,-z,now",
                      "-Wl,--as-needed", "-Wconversion", "-Wvla"):
