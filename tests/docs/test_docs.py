@@ -88,6 +88,11 @@ class Docs(bleytest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         installed = {os.path.join(folder, name)[len(root):] for folder, _, names in os.walk(root) for name in names}
         folders = {os.path.dirname(path) for path in installed}
+        for path in installed:
+            if path.endswith(".md"):
+                with open(root + path, encoding="utf-8") as f:
+                    for link in re.findall(r"\]\(([^):]+)\)", f.read()):
+                        self.assertIn(os.path.join(os.path.dirname(path), link), installed, path)
         pages = {path for path in installed if re.search(r"/man/man\d/", path)}
         self.assertTrue(pages)
         named = set()
