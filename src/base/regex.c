@@ -14,6 +14,11 @@ struct regex *regex_compile(const char *pattern, size_t len, char *error, size_t
 	return module ? module->compile(pattern, len, error, size) : NULL;
 }
 
+bool regex_loaded(void)
+{
+	return module != NULL;
+}
+
 void regex_free(struct regex *regex)
 {
 	if (regex)

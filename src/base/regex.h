@@ -2,6 +2,7 @@
 #ifndef BLEY_BASE_REGEX_H
 #define BLEY_BASE_REGEX_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Expressions that people write (PCRE2): UTF-8, case ignored, bounded in time and memory, so that a
@@ -12,6 +13,9 @@ struct regex;
  * the reason in error. */
 struct regex *regex_compile(const char *pattern, size_t len, char *error, size_t size);
 void regex_free(struct regex *regex);
+
+/* Whether the module is loaded: what does not compile now never will. */
+bool regex_loaded(void);
 
 enum regex_result {
 	REGEX_LIMIT = -1, /* gave up: the expression needs too many steps on this text */

@@ -97,15 +97,15 @@ static void dnsl_hit(struct check *check, struct dnsl_item *item, const unsigned
 	struct dnsl_kind *kind = item->kind;
 	const char *name = dnsl_public_name(check->arena, item->entry->zone);
 
-	item->hit = true;
 	kind->score += item->entry->weight;
 	kind->hits = arena_printf(check->arena, "%s%s%s (%s)",
 				  kind->hits ? kind->hits : "listed by ", kind->hits ? ", " : "",
 				  name, dnsl_address(check, a));
 }
 
-/* An entry's weight counts once, however many records pass its filter. */
-static void dnsl_read(struct check *check, struct dnsl_item *item)
+/* An entry's weight counts once, however many records pass its filter; and none that comes when the
+ * threshold is reached already, so that the score does not tell who was quick. */
+static void dnsl_read(struct check *check, struct dnsl_item *item, bool counts)
 {
 	const unsigned char *hit = NULL;
 
@@ -132,7 +132,8 @@ static void dnsl_read(struct check *check, struct dnsl_item *item)
 			break;
 		}
 	}
-	if (hit)
+	item->hit = hit != NULL;
+	if (hit && counts)
 		dnsl_hit(check, item, hit);
 }
 
@@ -179,15 +180,6 @@ static void dnsl_settle(const struct dnsl_item *item)
 		item->kind->down += item->entry->weight;
 }
 
-static void dnsl_answered(struct check *check, struct dnsl_item *item)
-{
-	dnsl_settle(item);
-	if (item->question.status == DNS_OK)
-		dnsl_read(check, item);
-	else if (dnsl_failed(item))
-		item->kind->unanswered++;
-}
-
 static bool dnsl_reached(const struct dnsl_kind *kind)
 {
 	return kind->threshold > 0 && kind->score - kind->down >= kind->threshold;
@@ -196,6 +188,17 @@ static bool dnsl_reached(const struct dnsl_kind *kind)
 static bool dnsl_missed(const struct dnsl_kind *kind)
 {
 	return kind->threshold <= 0 || kind->score + kind->up < kind->threshold;
+}
+
+static void dnsl_answered(struct check *check, struct dnsl_item *item)
+{
+	bool counts = !dnsl_reached(item->kind);
+
+	dnsl_settle(item);
+	if (item->question.status == DNS_OK)
+		dnsl_read(check, item, counts);
+	else if (dnsl_failed(item))
+		item->kind->unanswered++;
 }
 
 /* Whether no answer that is still to come can change what the lists decide: a whitelisted client
@@ -219,7 +222,7 @@ static bool dnsl_wants_more(const struct check *check, const struct dnsl_kind *w
 		return true;
 	if (check->report)
 		return white->open + black->open > 0;
-	return !dnsl_reached(white) && !dnsl_reached(black) && white->open + black->open > 0;
+	return !dnsl_reached(white) && white->open + (dnsl_reached(black) ? 0 : black->open) > 0;
 }
 
 static struct dnsl_item *dnsl_ask(struct check *check, struct dnsl_item *item,

@@ -37,8 +37,10 @@ static void names_compile(struct check *check, struct names *names, const char *
 	if (!*pattern)
 		return;
 	names->regex = regex_compile(pattern, strlen(pattern), error, sizeof(error));
-	if (!names->regex)
-		check_note(check, names->key, "%s: no name matches: %s", names->key, error);
+	if (names->regex)
+		return;
+	check_note(check, names->key, "%s: no name matches: %s", names->key, error);
+	names_release(names); /* what was amiss may be there for the next request */
 }
 
 static bool names_match(struct check *check, struct names *names, const char *pattern)

@@ -521,9 +521,9 @@ static bool expression_ready(struct whitelist *list, struct expression *expressi
 
 	if (expression->tried)
 		return expression->regex;
-	expression->tried = true;
 	expression->regex = regex_compile(expression->pattern, expression->len, error,
 					  sizeof(error));
+	expression->tried = regex_loaded();
 	if (!expression->regex)
 		complain(list, expression->line, expression->text, error);
 	return expression->regex;

@@ -165,14 +165,19 @@ static bool lookup_send_to(struct ldns_resolver *r, struct lookup *l, size_t ser
 	/* A path that loses packets with EDNS loses only the first round. */
 	bool edns = !l->no_edns && l->sends < r->servers.count;
 	size_t len = packet_write(&l->query, edns, wire);
+	ssize_t sent;
 
 	if (r->udp[server] == SOCKET_NONE)
 		r->udp[server] = socket_udp(&r->servers.items[server]);
 	if (r->udp[server] == SOCKET_NONE || len == 0)
 		return false;
+	sent = send(r->udp[server], wire, len, MSG_NOSIGNAL);
+	/* said of an earlier packet; this one has not gone out */
+	if (sent < 0 && errno == ECONNREFUSED)
+		sent = send(r->udp[server], wire, len, MSG_NOSIGNAL);
 	/* A full buffer is a lost packet like any other; the retransmission makes up for it. */
-	if (send(r->udp[server], wire, len, MSG_NOSIGNAL) < 0 && errno != EAGAIN &&
-	    errno != EWOULDBLOCK && errno != ENOBUFS && errno != EINTR)
+	if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS &&
+	    errno != EINTR)
 		return false;
 	r->sent++;
 	l->sends++;
@@ -293,7 +298,8 @@ static void lookup_packet(struct ldns_resolver *r, struct lookup *l, size_t serv
 		lookup_without_edns(r, l, server);
 		break;
 	case PACKET_FAILED:
-		if (!(l->failed & 1U << server))
+		/* of one that had failed before it is no news, but ends a stream */
+		if (stream || !(l->failed & 1U << server))
 			lookup_fail(r, l, server, answer.status);
 		break;
 	case PACKET_ANSWER:
@@ -493,7 +499,8 @@ static void resolver_refresh(struct ldns_resolver *r)
 		return;
 	r->file = file;
 	r->first = 0;
-	servers_from_file(&r->servers, RESOLVER_FILE);
+	if (!servers_from_file(&r->servers, RESOLVER_FILE))
+		r->file.st_ino = 0;
 }
 
 static void ldns_begin(struct resolver *base, struct arena *arena, int64_t timeout_ms)

@@ -162,13 +162,15 @@ static void servers_read_line(struct servers *s, char *line)
 	}
 }
 
-void servers_from_file(struct servers *out, const char *file)
+bool servers_from_file(struct servers *out, const char *file)
 {
 	char line[SERVERS_LINE_MOST];
 	FILE *in = fopen(file, "re");
+	bool is_missing = !in && errno == ENOENT,
+	     is_final = in || errno == ENOENT || errno == EACCES;
 
-	if (!in && errno == EACCES && out->count > 0)
-		return;
+	if (!in && !is_missing && out->count > 0)
+		return is_final;
 	servers_reset(out);
 	while (in && fgets(line, sizeof(line), in))
 		servers_read_line(out, line);
@@ -176,4 +178,5 @@ void servers_from_file(struct servers *out, const char *file)
 		fclose(in);
 	if (out->count == 0)
 		out->count = server_set_v4("127.0.0.1", SERVERS_PORT, &out->items[0]);
+	return is_final;
 }

@@ -33,8 +33,9 @@ bool server_parse(const char *text, struct server *out);
 bool servers_from_config(struct servers *out, const struct resolver_config *config, char *error,
 			 size_t size);
 
-/* The servers of a resolv.conf(5); 127.0.0.1 where it cannot be read or names none. Where it may
- * not be read (the sandbox knows the file that it was), those that *out has are kept. */
-void servers_from_file(struct servers *out, const char *file);
+/* The servers of a resolv.conf(5); 127.0.0.1 where it is not there or names none. Where it cannot
+ * be read otherwise (too many open files; the sandbox knows the file that it was), those that *out
+ * has are kept. False where it is worth while to read it again soon. */
+bool servers_from_file(struct servers *out, const char *file);
 
 #endif

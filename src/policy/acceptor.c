@@ -37,7 +37,7 @@
 	30000 /* without a connection for so long it ends, unless it is the only one waiting */
 #define CRASH_PAUSE_US SECOND_US /* after a process that ended badly, or could not be made */
 #define START_US INT64_C(200000) /* one that takes longer waits for its database: make another */
-#define SCARCE_PAUSE_MS 100	 /* no memory or file descriptors to accept a connection with */
+#define FAILING_PAUSE_MS 100	 /* no memory or file descriptors to accept a connection with */
 #define STOP_WAIT_MS 10000	 /* how long processes may finish the answer in hand */
 #define FILES 3			 /* whose change is looked for */
 #define SOCKETS_MOST 16
@@ -132,12 +132,13 @@ static bool child_is_dismissed(const struct acceptor *a, unsigned generation)
 	return handler_terminated() || atomic_load(&a->board->generation) != generation;
 }
 
-/* What the kernel has too little of is not had sooner by asking for it all the time. */
-static void pause_if_scarce(const struct acceptor *a, int error)
+/* What the kernel has too little of, or has ended, is not had sooner by asking for it all the time.
+ */
+static void pause_if_failing(const struct acceptor *a, int error)
 {
-	const struct timespec pause = {.tv_nsec = SCARCE_PAUSE_MS * 1000000L};
+	const struct timespec pause = {.tv_nsec = FAILING_PAUSE_MS * 1000000L};
 
-	if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+	if (error == EAGAIN || error == EWOULDBLOCK || error == EINTR || error == ECONNABORTED)
 		return;
 	log_message(LOG_LEVEL_ERROR, "cannot accept a connection: %s", strerror(error));
 	/* epoll_pwait() lets no signal in while there is a connection */
@@ -162,7 +163,7 @@ static int child_accept(const struct acceptor *a, int ep, unsigned generation)
 		fd = accept4(event.data.fd, NULL, NULL, SOCK_CLOEXEC);
 		if (fd >= 0)
 			return fd;
-		pause_if_scarce(a, errno);
+		pause_if_failing(a, errno);
 	}
 	return -1;
 }

@@ -288,7 +288,8 @@ void handler_rehearse(struct handler *h)
 
 void handler_prepare(struct handler *h)
 {
-	session_prepare(&h->session);
+	if (h->conf->usable)
+		session_prepare(&h->session);
 }
 
 void handler_load(struct handler *h)
@@ -299,7 +300,8 @@ void handler_load(struct handler *h)
 
 void handler_connect(struct handler *h)
 {
-	session_connect(&h->session);
+	if (h->conf->usable)
+		session_connect(&h->session);
 }
 
 int handler_serve(struct handler *h, int in, int out)

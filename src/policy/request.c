@@ -152,6 +152,15 @@ static void attributes_add(struct attributes *all, char *line, size_t len)
 	}
 }
 
+/* The same line at the front: what was before it is given up. */
+static char *input_begin_at(struct request_input *in, char *line)
+{
+	in->start -= (size_t)(line - in->buf);
+	in->end -= (size_t)(line - in->buf);
+	memmove(in->buf, line, in->end);
+	return in->buf;
+}
+
 /* Reads lines up to the empty one that ends a request. What comes before the first attribute and
  * ends in an empty line means nothing, and takes no room from the request. */
 static enum request_result attributes_read(struct request_input *in, struct attributes *all)
@@ -162,14 +171,18 @@ static enum request_result attributes_read(struct request_input *in, struct attr
 
 	for (;;) {
 		result = input_line(in, &line, &len);
+		if (result == REQUEST_TOO_LARGE && !all->count && in->start) {
+			input_compact(in);
+			continue;
+		}
 		if (result != REQUEST_OK)
 			return result;
+		if (len && !all->count && line > in->buf && memchr(line, '=', len))
+			line = input_begin_at(in, line);
 		if (len)
 			attributes_add(all, line, len);
 		else if (all->count)
 			return REQUEST_OK;
-		else if (in->start > REQUEST_MAX_BYTES / 2)
-			input_compact(in);
 		if (all->count > REQUEST_MAX_ATTRIBUTES)
 			return REQUEST_TOO_LARGE;
 	}

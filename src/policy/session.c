@@ -13,9 +13,9 @@
 
 #define WHITELIST_COMPLAINTS_MOST 5 /* a file */
 #define MICROSECONDS INT64_C(1000000)
-#define STORE_RETRY_US                                                             \
-	MICROSECONDS /* how long a database that could not be opened is left alone \
-		      */
+/* How long a database that could not be opened, or a resolver that could not be made, is left
+ * alone. */
+#define RETRY_US MICROSECONDS
 
 int64_t session_clock_us(void)
 {
@@ -137,7 +137,7 @@ static bool open_store(struct session *s)
 		s->nothing_stored = result == STORE_NOT_FOUND;
 	}
 	if (s->driver && s->driver->remote)
-		s->store_retry_us = session_clock_us() + STORE_RETRY_US;
+		s->store_retry_us = session_clock_us() + RETRY_US;
 	s->complain(s->context, s->nothing_stored ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, NULL,
 		    s->store_error);
 	return false;
@@ -176,11 +176,12 @@ static struct resolver *begin_dns(struct session *s, struct arena *arena)
 {
 	char error[512];
 
-	if (!s->resolver && !s->resolver_failed) {
+	if (!s->resolver && session_clock_us() >= s->resolver_retry_us) {
 		s->resolver = resolver_from_conf(s->conf, error, sizeof(error));
-		s->resolver_failed = !s->resolver;
-		if (s->resolver_failed)
+		if (!s->resolver) {
+			s->resolver_retry_us = session_clock_us() + RETRY_US;
 			s->complain(s->context, LOG_LEVEL_ERROR, NULL, error);
+		}
 	}
 	if (s->resolver)
 		s->resolver->ops->begin(s->resolver, arena, s->conf->dns_timeout * 1000);

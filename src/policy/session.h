@@ -35,7 +35,7 @@ struct session {
 	int64_t store_retry_us; /* monotonic: not opened again before */
 	char store_error[512];
 	struct resolver *resolver;
-	bool resolver_failed;
+	int64_t resolver_retry_us; /* monotonic: not made again before */
 	bool replay; /* set after session_init(): nothing is written or made, lists are reported */
 	bool nothing_stored; /* of a replay: there is no database yet */
 	session_complain *complain;

@@ -513,6 +513,26 @@ class ConfigurationFaults(FaultCase):
         self.assertEqual((done.returncode, done.stdout), (2, ""))
 
 
+class Modules(FaultCase):
+    def test_one_that_is_missing_for_a_moment(self):
+        """No expression matches, neither of a setting nor of a whitelist, until it is there."""
+        program, module = self.copy_program(), self.path("program/modules/regex.so")
+        self.write_conf(cache_valid=0, rfc_threshold=1)
+        self.write("whitelist_clients", "/^trusted/\n")
+        os.rename(module, self.path("away"))
+        handler = self.handler(bley=program)
+
+        def ask(name):
+            return handler.ask(client_name=name, helo_name=name, sender=f"{time.monotonic()}@example.net")
+        names = ("dsl.example.net", "trusted-dsl.example.net")
+        self.assertEqual([ask(name) for name in names], ["DUNNO", "DUNNO"])
+        self.wait_for_log("warning: dynamic_names: .*regex.so")
+        os.rename(self.path("away"), module)
+        self.assertEqual([ask(name) for name in names], [DEFER, "DUNNO"])
+        handler.finish()
+        self.assertEqual(self.rows("SELECT check_postmaster FROM bley_log"), [(0,), (0,), (0,), (1,)])
+
+
 class Descriptors(FaultCase):
     """The socket as 0, 1 and 2, pipes, signals, and peers that go away."""
 

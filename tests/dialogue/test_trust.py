@@ -82,12 +82,6 @@ class Files(bleytest.TestCase):
             path = self.path("whitelist_" + name)
             self.assertIn(f"warning: {path}: is not used: everybody may write it: chmod o-w {path}; {without}\n", errors)
 
-    def copy_program(self):
-        os.mkdir(self.path("program"))
-        shutil.copy(bleytest.program("bley"), self.path("program"))
-        shutil.copytree(os.path.join(bleytest.BUILD, "modules"), self.path("program/modules"))
-        return self.path("program/bley")
-
     def test_a_module_that_others_may_write(self):
         program = self.copy_program()
         module = self.path("program/modules/store_sqlite.so")

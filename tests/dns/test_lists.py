@@ -5,7 +5,7 @@ import os
 
 import bleytest
 import dnsnet
-from dnsnet import REFUSED, SERVFAIL, FakeServer
+from dnsnet import NXDOMAIN, REFUSED, SERVFAIL, FakeServer
 
 DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 CLIENT = "192.0.2.9"
@@ -266,6 +266,31 @@ class FakeServers(ListCase):
         handler.finish()
         self.assertEqual(len(self.warnings()), 1)
         self.assertIn("no DNS list answered", self.warnings()[0])
+
+    def test_no_score_beyond_the_threshold(self):
+        """However many answer before it is known that no whitelist has the client."""
+        late = []
+
+        def rule(q):
+            if q.name.endswith("white.test"):
+                late.append(q)
+                return
+            self.listed(q)
+            if len(server.queries) == 4:
+                late[0].reply(rcode=NXDOMAIN)
+        server = FakeServer(self, rule)
+        self.assertEqual(self.decide([server], dnswls="white.test", dnsbls="a.test, b.test, c.test"), (DEFER, 0, 1))
+
+    def test_a_resolver_that_is_missing_for_a_moment(self):
+        server = FakeServer(self, self.listed)
+        program = self.copy_program()
+        module = self.path("program/modules/resolver_ldns.so")
+        os.rename(module, self.path("away"))
+        handler = self.handler(self.conf([server], dnsbls="a.test"), bley=program)
+        self.assertEqual(handler.ask(**self.request()), "DUNNO")
+        self.wait_for_log("error: .*resolver_ldns.so")
+        os.rename(self.path("away"), module)
+        self.wait_until(lambda: handler.ask(**self.request()) == DEFER, "the resolver")
 
     def test_no_name_server(self):
         """Nobody listens: mail goes on at once (the deadline is a minute)."""

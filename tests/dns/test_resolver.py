@@ -5,6 +5,7 @@ tests/dns/ask.c asks through the module and prints what it got.
 """
 
 import os
+import queue
 import shlex
 import struct
 import subprocess
@@ -411,6 +412,24 @@ class Truncated(ResolverCase):
         server = self.fake(lambda q: q.reply(flags=0x8380), tcp=False)
         self.assertEqual(self.ask("x.test", servers=[server]).status("x.test"), "SERVFAIL")
 
+    def test_a_server_that_had_failed_over_udp(self):
+        """What comes late from it opens a stream; that fails as well, and is closed without waiting for anything."""
+        streams = queue.Queue()
+
+        def failing(q):
+            q.reply(rcode=SERVFAIL)
+            if q.tcp:
+                streams.put(q)
+                return "keep"
+            return q.reply(flags=0x8380)
+
+        def good(q):
+            if len(server.queries) == 1:
+                self.assertEqual(streams.get(timeout=bleytest.PATIENCE).wait_closed(), b"")
+            q.address("192.0.2.1")
+        server = self.fake(good)
+        self.assertEqual(self.ask("x.test", servers=[self.fake(failing), server]).records("x.test"), ["192.0.2.1"])
+
     def test_many_at_once(self):
         names = [f"n{i}.test" for i in range(60)]
         server = self.truncating(lambda q: q.address("192.0.2.1"))
@@ -459,6 +478,10 @@ class Failing(ResolverCase):
         a = self.ask("x.test", "y.test", servers=[self.nowhere(), self.nowhere()])
         self.assertEqual(a.status("x.test"), "TIMEOUT")
         self.assertEqual(a.status("y.test"), "TIMEOUT")
+        names = [f"{n}.test" for n in range(8)]
+        a = self.ask(*names, servers=[self.nowhere()])
+        self.assertEqual([a.status(name) for name in names], ["TIMEOUT"] * 8)
+        self.assertEqual(a.sent, 8)  # what ICMP says of one keeps none of the others back
 
     def test_silent(self):
         silent = self.fake(dnsnet.silent)

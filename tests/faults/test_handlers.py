@@ -136,6 +136,17 @@ class ScarceInWarmMode(FaultCase):
         self.assert_told("Too many open files|handler [0-9]+ ended with status 1", 20)
         self.assert_remembered(traffic)
 
+    def test_a_socket_that_is_shut_down(self):
+        """By whoever has it, too: told, and not tried again without a pause."""
+        process, address = self.warm()
+        self.assertEqual(self.client(address).ask_suspicious(), DEFER)
+        with socket.socket(fileno=os.dup(self.listener.fileno())) as listener:
+            listener.shutdown(socket.SHUT_RDWR)
+        self.wait_for_log("error: cannot accept a connection: Invalid argument")
+        process.terminate()
+        self.assertEqual(process.wait(bleytest.PATIENCE), 0)
+        self.assert_told("cannot accept a connection: Invalid argument", 4)
+
     def test_terminated_without_file_descriptors(self):
         # a leak checker, where there is one, could not open what it looks at
         self.process, address = self.warm(env={**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"})

@@ -131,7 +131,7 @@ class FaultCase(bleytest.TestCase):
 
     def warm(self, wrapper=(), backlog=socket.SOMAXCONN, env=None, **keys):
         """bley in warm mode on a socket that outlives it; returns the process and the address."""
-        listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
+        self.listener = listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.addCleanup(listener.close)
         root = [] if wrapper else bleytest.ALLOW_ROOT
         process = self.start([*wrapper, bleytest.bley_for_all(self), *root, "-c", self.configure(**keys)], log="bley.out", stdin=listener, env=env)

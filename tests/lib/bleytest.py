@@ -516,6 +516,13 @@ class TestCase(unittest.TestCase):
         self.addCleanup(handler.stop)
         return handler
 
+    def copy_program(self):
+        """A bley of this test's own, program/bley, and program/modules; its path."""
+        os.mkdir(self.path("program"))
+        shutil.copy(program("bley"), self.path("program"))
+        shutil.copytree(os.path.join(BUILD, "modules"), self.path("program/modules"))
+        return self.path("program/bley")
+
     def client(self, address):
         """A PolicyClient that is closed at the test's end."""
         client = PolicyClient(address)

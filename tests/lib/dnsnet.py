@@ -249,6 +249,11 @@ class Query:
         """Over TCP, without the length in front."""
         self._reply_to.sendall(data)
 
+    def wait_closed(self):
+        """Waits for the asker to close its side of a connection, b""; what it says instead."""
+        self._reply_to.settimeout(bleytest.PATIENCE)
+        return self._reply_to.recv(1)
+
     def send_from_elsewhere(self, packet):
         """From another port than the one that was asked."""
         with socket.socket(self._reply_to[0].family, socket.SOCK_DGRAM) as s:

@@ -183,6 +183,7 @@ class Warm(WarmConversations, bleytest.TestCase):
         os.rename(conf, self.path("away"))
         address = self.begin(conf)
         self.assertEqual(self.once(address), "DUNNO")
+        self.assertFalse(os.path.exists(self.path("bley.db")))
         os.rename(self.path("away"), conf)
         self.wait_until(self.answers_with(address, DEFER), "the configuration")
 

@@ -362,18 +362,29 @@ static void test_what_means_nothing_takes_no_room(void **state)
 	assert_int_equal(next(line), REQUEST_END);
 }
 
-static void test_a_long_line_that_means_nothing_before_a_large_request(void **state)
+/* `size` times `fill`, and then a request of 40 KB. */
+static void assert_large_request_behind(struct line *line, size_t size, char fill)
 {
-	struct line *line = *state;
-	char *rest = mem_alloc(20000 + sizeof("\n\nx=\n" WHOLE));
+	char *rest = mem_alloc(40000 + sizeof("\n\nx=\n" WHOLE));
 
 	strcpy(rest, "\n\nx=");
-	memset(rest + strlen(rest), 'x', 20000);
+	memset(rest + strlen(rest), 'x', 40000);
 	strcat(rest, "\n" WHOLE);
-	say_much(line, 60000, 'x', rest);
+	say_much(line, size, fill, rest);
 	free(rest);
 	assert_int_equal(next(line), REQUEST_OK);
+	assert_string_equal(line->request.sender, "a@example.net");
 	assert_int_equal(next(line), REQUEST_END);
+}
+
+static void test_a_long_line_that_means_nothing_before_a_large_request(void **state)
+{
+	assert_large_request_behind(*state, 60000, 'x');
+}
+
+static void test_empty_lines_before_a_large_request(void **state)
+{
+	assert_large_request_behind(*state, 30000, '\n');
 }
 
 static void test_long_line_without_end(void **state)
@@ -440,6 +451,7 @@ int main(void)
 	    TEST(test_long_blank_line),
 	    TEST(test_what_means_nothing_takes_no_room),
 	    TEST(test_a_long_line_that_means_nothing_before_a_large_request),
+	    TEST(test_empty_lines_before_a_large_request),
 	    TEST(test_long_line_without_end),
 	    TEST(test_byte_by_byte),
 
