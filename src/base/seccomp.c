@@ -7,6 +7,7 @@
 #include <linux/filter.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -252,6 +253,10 @@ static const int refused[] = {
 #endif
     /* connections are taken from a socket that listens already */
     SYS_listen,
+#ifdef SYS_socketcall
+    /* each of these in another guise */
+    SYS_socketcall,
+#endif
 };
 
 /* Likewise; a library that finds them missing does without. */
@@ -269,7 +274,7 @@ static const int looking_in[] = {SYS_ptrace, SYS_process_vm_readv, SYS_process_v
 
 /*
  * A call that is allowed or refused by one of its arguments, where that compares (BPF_JEQ,
- * BPF_JSET) to one of the values.
+ * BPF_JSET) to one of the values. Where there are several of a call, all of them must allow it.
  */
 struct by_argument {
 	int call;
@@ -280,7 +285,7 @@ struct by_argument {
 	size_t count;
 	uint32_t values[4];
 };
-#define BY_ARGUMENT_MOST ((size_t)10)
+#define BY_ARGUMENT_MOST ((size_t)14)
 
 /* --- the program
  * -------------------------------------------------------------------------------------- */
@@ -351,17 +356,30 @@ static void add_refusals(struct program *p, const int *calls, size_t count, int 
 		add_entry(p, calls[i], target);
 }
 
+static struct entry *find_entry(struct program *p, int call)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->entries[i].call == (uint32_t)call)
+			return &p->entries[i];
+	return NULL;
+}
+
 static void add_by_argument(struct program *p, const struct by_argument *by)
 {
+	struct entry *other = find_entry(p, by->call);
+	size_t allow = other ? other->target : p->allow;
 	size_t refuse = put_return(p, SECCOMP_RET_ERRNO | (uint32_t)by->error);
-	size_t found = by->refused ? refuse : p->allow;
-	size_t next = by->refused ? p->allow : refuse;
+	size_t found = by->refused ? refuse : allow;
+	size_t next = by->refused ? allow : refuse;
 
 	for (size_t i = 0; i < by->count; i++)
 		next = put_jump(p, by->compare, by->values[i], found, next);
 	next = put_load(p, offsetof(struct seccomp_data, args) +
 			       (size_t)by->argument * sizeof(uint64_t) + LOW_HALF);
-	add_entry(p, by->call, next);
+	if (other)
+		other->target = next;
+	else
+		add_entry(p, by->call, next);
 }
 
 static void add_all_by_argument(struct program *p)
@@ -392,6 +410,12 @@ static void add_all_by_argument(struct program *p)
 	     EAFNOSUPPORT,
 	     4,
 	     {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}},
+	    /* landlock's ports are those of connect(2) and of TCP: MPTCP is another protocol, and
+	     * the fast open of TCP connects without it */
+	    {SYS_socket, 2, BPF_JEQ, false, EPROTONOSUPPORT, 3, {0, IPPROTO_TCP, IPPROTO_UDP}},
+	    {SYS_sendto, 3, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},
+	    {SYS_sendmsg, 2, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},
+	    {SYS_sendmmsg, 3, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},
 	    /* typing at the terminal that it was started from */
 	    {SYS_ioctl, 1, BPF_JEQ, true, EPERM, 2, {TIOCSTI, TERMINAL_PASTE}},
 	};

@@ -45,8 +45,15 @@ class Case:
         self.listed = {zone: answer for zone, answer, chance in (
             ("wl.test", "127.0.9.2", 0.1), ("one.test", "127.0.0.2", 0.2), ("two.test", "127.0.0.2", 0.1), ("some.test", "127.0.0.4", 0.2),
             ("some.test", "127.0.0.9", 0.1), ("error.test", "127.255.255.254", 0.2)) if rng.random() < chance}
-        self.status = (rng.choice([0, 1, 2, 2, 2, 3]), rng.randrange(600, 5000), rng.randrange(3)) if rng.random() < 0.5 else None
+        self.status = self.some_status(rng) if rng.random() < 0.5 else None
         self.cached = rng.choice([0, 2]) if rng.random() < 0.15 else None
+
+    @staticmethod
+    def some_status(rng):
+        """Status, seconds ago, failures; nobody's wait ends while this is asked and that."""
+        age, failures = rng.randrange(600, 5000), rng.randrange(3)
+        left = 1800 + 600 * failures - age
+        return rng.choice([0, 1, 2, 2, 2, 3]), age + 601 if 0 <= left <= 600 else age, failures
 
     def zone(self):
         reverse = self.ip.reverse_pointer.replace(".in-addr.arpa", "").replace(".ip6.arpa", "")

@@ -137,6 +137,24 @@ static void try_port(const char *name, const char *variable)
 	close(fd);
 }
 
+/* The ways to a port that landlock does not see. */
+static void try_port_otherwise(const char *variable)
+{
+	struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct iovec text = {.iov_base = "x", .iov_len = 1};
+	struct mmsghdr message = {
+	    .msg_hdr = {
+		.msg_name = &to, .msg_namelen = sizeof(to), .msg_iov = &text, .msg_iovlen = 1}};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	to.sin_port = htons((uint16_t)atoi(getenv(variable)));
+	report("fastopen", sendto(fd, "x", 1, MSG_FASTOPEN, (struct sockaddr *)&to, sizeof(to)));
+	report("fastopen-msg", sendmsg(fd, &message.msg_hdr, MSG_FASTOPEN));
+	report("fastopen-msgs", sendmmsg(fd, &message, 1, MSG_FASTOPEN));
+	close(fd);
+	report("mptcp", socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_MPTCP));
+}
+
 /* What must go on. */
 static void try_own(void)
 {
@@ -166,6 +184,7 @@ ssize_t write(int fd, const void *data, size_t len)
 		report_fd = atoi(getenv("PROBE_FD"));
 		try_own();
 		try_port("port", "PROBE_PORT");
+		try_port_otherwise("PROBE_PORT");
 		try_port("own-port", "PROBE_DNS");
 		try_files();
 		try_programs();

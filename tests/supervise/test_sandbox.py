@@ -19,7 +19,8 @@ DEFER = "DEFER_IF_PERMIT greylisted, try again later"
 # What the kernel has to know of for each.
 FILES = {"read", "write", "append", "make", "list", "rename", "link", "symlink", "mkdir", "mkfifo", "unlink", "users"}
 CALLS = {"empty", "truncate", "chmod", "chown", "utime", "setxattr", "execve", "execve-memory", "execveat", "fork", "system",
-         "ptrace", "peek", "kill", "kill-others", "setuid", "unshare", "mount", "io_uring", "packet"}
+         "ptrace", "peek", "kill", "kill-others", "setuid", "unshare", "mount", "io_uring", "packet",
+         "fastopen", "fastopen-msg", "fastopen-msgs", "mptcp"}
 PORTS = {"port"}
 OWN = {"own-unix", "own-make", "own-rename", "own-unlink", "own-library", "own-zone", "own-limit", "own-signal", "own-port",
        "own-promise"}
@@ -27,7 +28,7 @@ OWN = {"own-unix", "own-make", "own-rename", "own-unlink", "own-library", "own-z
 # What any user may do without a sandbox, wherever the test runs: this code does try.
 FREE = {"read", "write", "append", "list", "chmod", "fork", "system", "kill", "port", "users", "own-port"}
 
-REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAFNOSUPPORT}
+REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}
 
 PORTS_ABI = 4
 
