@@ -47,6 +47,7 @@ struct reader {
 	size_t indent; /* of its line */
 	unsigned line;
 	struct strbuf value;
+	bool after_secret; /* the value before was a secret's, and is empty: here it may stand */
 
 	bool set_default[KEYS]; /* for each key that is set: whether in [DEFAULT] */
 };
@@ -219,6 +220,7 @@ static void finish_value(struct reader *r)
 
 	r->open = false;
 	r->key = NULL;
+	r->after_secret = key && key->type == CONF_SECRET && !r->value.len;
 	if (!key)
 		return;
 	r->key = key;
@@ -278,21 +280,39 @@ static void begin_section(struct reader *r, const char *name, size_t len, unsign
 	if (r->kind == SECTION_UNKNOWN)
 		problem_add(r, CONF_WARNING, line,
 			    "there is no section [%.*s]; what follows is ignored",
-			    (int)(len < SHOWN_MOST ? len : SHOWN_MOST), name);
+			    r->after_secret    ? 0
+			    : len < SHOWN_MOST ? (int)len
+					       : SHOWN_MOST,
+			    name);
+}
+
+/* Tells of a name that is no setting's. What may be a password is not shown: behind a name whose
+ * `=` is missing, or where one was to come. */
+static void unknown_name(struct reader *r, const char *name, unsigned line)
+{
+	size_t word = strcspn(name, " \t");
+	const char *first = arena_strndup(&r->conf->arena, name, word),
+		   *meant = nearest_name(first);
+
+	if (find_key(first))
+		problem_add(r, CONF_ERROR, line, "the = behind %s is missing; ignored", first);
+	else if (r->after_secret)
+		problem_add(r, CONF_WARNING, line, "there is no such setting");
+	else
+		problem_add(r, CONF_WARNING, line, "there is no setting %.*s%s%s%s", SHOWN_MOST,
+			    first, meant ? "; do you mean " : "", meant ? meant : "",
+			    meant ? "?" : "");
 }
 
 /* The declared key that a name in the current section sets, or NULL with the reason told. */
 static const struct conf_key *key_for(struct reader *r, const char *name, unsigned line)
 {
 	const struct conf_key *key = find_key(name);
-	const char *meant = key ? NULL : nearest_name(name);
 
 	if (r->kind == SECTION_UNKNOWN)
 		return NULL;
 	if (!key) {
-		problem_add(r, CONF_WARNING, line, "there is no setting %.*s%s%s%s", SHOWN_MOST,
-			    name, meant ? "; do you mean " : "", meant ? meant : "",
-			    meant ? "?" : "");
+		unknown_name(r, name, line);
 		return NULL;
 	}
 	if (r->kind != SECTION_DEFAULT && !text_equal_nocase(key->section, r->section)) {

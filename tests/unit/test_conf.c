@@ -328,6 +328,13 @@ static void test_messages(void **state)
 	assert_problems("[bley]\nreject_mgs = foo\nwhatever = 1\n",
 			"W2: there is no setting reject_mgs; do you mean reject_msg?\n"
 			"W3: there is no setting whatever\n");
+	assert_problems(
+	    "[bley]\ndbpass c2VjcmV0=\ndbpass =\ns3cret:x\ndbhost db:5432\ndbpass:\n[s3cret]\n",
+	    "E2: the = behind dbpass is missing; ignored\n"
+	    "W4: there is no such setting\n"
+	    "E5: the = behind dbhost is missing; ignored\n"
+	    "W6: dbpass is set in line 3 already; this line counts\n"
+	    "W7: there is no section []; what follows is ignored\n");
 	assert_problems("dbname = x\ndbuser = y\n",
 			"W1: a section line [bley] is missing before this\n");
 	assert_problems("[bley]\ndestdir = x\n[other]\nfoo = 1\ndbtype = x\n",
