@@ -22,7 +22,7 @@ enum conf_type {
 	CONF_DURATION, /* a number with a unit; kept in seconds */
 	CONF_CHOICE,   /* one of the words in `choices` */
 	CONF_FILE,     /* a file name; relative ones are relative to the configuration file */
-	CONF_LIST,     /* words separated by commas or white space */
+	CONF_SERVERS,  /* name servers (server.h), separated by commas or white space */
 	CONF_DNSL,     /* DNS lists (dnsl_entry.h) */
 	CONF_REGEX     /* an expression, PCRE2; known to compile */
 };
@@ -37,7 +37,7 @@ typedef const char *conf_c_STRING, *conf_c_SECRET, *conf_c_REPLY, *conf_c_ACTION
 typedef int conf_c_INTEGER;
 typedef bool conf_c_BOOLEAN;
 typedef int64_t conf_c_DURATION;
-typedef struct conf_list conf_c_LIST;
+typedef struct conf_list conf_c_SERVERS;
 typedef struct dnsl_entries conf_c_DNSL;
 
 enum conf_severity { CONF_WARNING, CONF_ERROR };

@@ -127,7 +127,7 @@ static void print_value(struct strbuf *out, const struct conf *conf, const struc
 	case CONF_DURATION:
 		print_duration(out, key, *(const int64_t *)member);
 		break;
-	case CONF_LIST:
+	case CONF_SERVERS:
 		print_list(out, member);
 		break;
 	case CONF_DNSL:

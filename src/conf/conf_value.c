@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/regex.h"
+#include "base/server.h"
 #include "base/text.h"
 
 /* An answer ends up in one line of SMTP (RFC 5321 section 4.5.3.1.5: 512 bytes), a header in one
@@ -69,6 +70,8 @@ const char *conf_value_allowed(struct arena *arena, const struct conf_key *key)
 		return "an expression (pcre2pattern(3))";
 	case CONF_DNSL:
 		return "a list of zone, zone=filter, zone*weight or zone=filter*weight";
+	case CONF_SERVERS:
+		return "a list of ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT";
 	default:
 		return "a text";
 	}
@@ -205,6 +208,35 @@ static void read_list(struct arena *arena, const char *text, struct conf_list *o
 	*out = (struct conf_list){.items = items, .count = count};
 }
 
+/* What is wrong with the first that cannot be used; those that can are taken. */
+static const char *read_servers(struct arena *arena, const char *text, struct conf_list *out,
+				bool *partly)
+{
+	const char *wrong = NULL, **items;
+	struct conf_list words;
+	struct server server;
+	size_t count = 0;
+
+	read_list(arena, text, &words);
+	items = arena_alloc(arena, SERVERS_MOST * sizeof(*items));
+	for (size_t i = 0; i < words.count; i++) {
+		if (!server_parse(words.items[i], &server))
+			wrong = wrong ? wrong
+				      : arena_printf(arena, "`%s` is no name server's address",
+						     words.items[i]);
+		else if (count < SERVERS_MOST)
+			items[count++] = words.items[i];
+		else
+			wrong = wrong ? wrong
+				      : arena_printf(arena, "`%s` is more than the %d that can be",
+						     words.items[i], SERVERS_MOST);
+	}
+	*partly = wrong && count;
+	if (!wrong || count)
+		*out = (struct conf_list){.items = items, .count = count};
+	return wrong;
+}
+
 /*
  * What an answer on failure may be. Nothing that refuses mail for good (REJECT, 5xx), loses it
  * (DISCARD) or sends it elsewhere: a broken database is no reason.
@@ -316,9 +348,8 @@ const char *conf_value_read(struct conf *conf, const struct conf_key *key, char 
 	case CONF_FILE:
 		*(const char **)member = read_file(conf, key, text);
 		return NULL;
-	case CONF_LIST:
-		read_list(&conf->arena, text, member);
-		return NULL;
+	case CONF_SERVERS:
+		return read_servers(&conf->arena, text, member, partly);
 	case CONF_DNSL:
 		return read_dnsl(conf, text, member, partly);
 	case CONF_ACTION:

@@ -5,18 +5,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/socket.h>
 
+#include "base/server.h"
 #include "dns/resolver.h"
 
 /* The name servers to ask and how patiently; internal to the module `resolver_ldns`. */
-
-#define SERVERS_MOST 8 /* further ones are not used */
-
-struct server {
-	struct sockaddr_storage address;
-	socklen_t len;
-};
 
 struct servers {
 	struct server items[SERVERS_MOST];
@@ -25,11 +18,7 @@ struct servers {
 	unsigned attempts;  /* rounds over all servers */
 };
 
-/* Reads `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT` (IPv6 with a zone too); false where it is
- * none, *out is then untouched. */
-bool server_parse(const char *text, struct server *out);
-
-/* The servers of a list. False with a message where none can be used. */
+/* The servers of a list, SERVERS_MOST of them. False with a message where none can be used. */
 bool servers_from_config(struct servers *out, const struct resolver_config *config, char *error,
 			 size_t size);
 

@@ -17,6 +17,7 @@
 #include "base/mem.h"
 #include "base/module.h"
 #include "base/seccomp.h"
+#include "base/server.h"
 #include "conf/conf.h"
 #include "policy/session.h"
 #include "policy/storage.h"
@@ -28,7 +29,6 @@
 #define HOSTS_FILE "/etc/hosts"
 #define LOOK_EVERY_US INT64_C(1000000)
 #define WATCHED_MOST 3 /* the log's folder; the database's folder or HOSTS_FILE; RESOLVER_FILE */
-#define PORT_DNS 53
 #define PORT_PGSQL 5432
 #define PORT_MYSQL 3306
 
@@ -231,26 +231,17 @@ static void allow_port(struct rules *r, unsigned port)
 	r->failure = errno;
 }
 
-/* The port of `ADDRESS`, `ADDRESS:PORT` or `[ADDRESS]:PORT`. */
-static unsigned server_port(const char *server)
-{
-	const char *colon = strchr(server, ']');
-
-	colon = strchr(colon ? colon : server, ':');
-	if (!colon || (*server != '[' && strchr(colon + 1, ':')))
-		return PORT_DNS;
-	return (unsigned)strtoul(colon + 1, NULL, 10);
-}
-
 static void allow_ports(struct rules *r, bool sqlite)
 {
 	const struct conf *conf = r->conf;
 	bool pgsql = !strcmp(conf->dbtype, "pgsql");
 	const char *port = getenv(pgsql ? "PGPORT" : "MYSQL_TCP_PORT");
+	struct server server;
 
-	allow_port(r, PORT_DNS);
+	allow_port(r, SERVER_PORT);
 	for (size_t i = 0; i < conf->dns_servers.count; i++)
-		allow_port(r, server_port(conf->dns_servers.items[i]));
+		if (server_parse(conf->dns_servers.items[i], &server))
+			allow_port(r, server_port(&server));
 	if (sqlite)
 		return;
 	if (conf->dbport)

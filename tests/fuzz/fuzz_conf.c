@@ -73,7 +73,7 @@ static void check_setting(const struct conf *conf, const struct conf_key *key)
 		return;
 	case CONF_BOOLEAN:
 		return;
-	case CONF_LIST:
+	case CONF_SERVERS:
 		check_list(member);
 		return;
 	case CONF_DNSL:

@@ -139,14 +139,14 @@ static enum request_result model_read(size_t *at)
 	while (model_line(at, begin + REQUEST_MAX_BYTES, &line)) {
 		if (!line.len && count)
 			return model_result(values, set);
-		if (!line.len && *at - begin > REQUEST_MAX_BYTES / 2)
-			begin = *at; /* nothing of it is part of the request */
 		for (int i = 0; i < ATTRIBUTES; i++)
 			if (model_sets(&line, attribute_names[i], &values[i]))
 				set[i] = true;
 		count += line.len && memchr(line.text, '=', line.len);
 		if (count > REQUEST_MAX_ATTRIBUTES)
 			return model_skip(at);
+		if (!count)
+			begin = *at; /* nothing of it is part of the request */
 	}
 	return stream.size - begin >= REQUEST_MAX_BYTES ? model_skip(at) : REQUEST_END;
 }

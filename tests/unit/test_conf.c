@@ -346,6 +346,16 @@ static void test_messages(void **state)
 			"E4: neither a [section] nor KEY = VALUE nor a comment; ignored\n");
 	assert_problems("[bley]\nreject_msg = a\n  use_spf = no\n",
 			"W3: taken as a part of reject_msg, because white space begins the line\n");
+	assert_problems("[bley]\ndns_servers = ::1 192.0.2.1.5 [::1]:53\n",
+			"E2: dns_servers: `192.0.2.1.5` is no name server's address; the other "
+			"entries count\n");
+	assert_problems("[bley]\ndns_servers = ::1 ::1 ::1 ::1 ::1 ::1 ::1 ::1 ::2 x\n",
+			"E2: dns_servers: `::2` is more than the 8 that can be; the other entries "
+			"count\n");
+	assert_problems(
+	    "[bley]\ndns_servers = localhost\n",
+	    "E2: dns_servers = localhost: `localhost` is no name server's address; give a "
+	    "list of ADDRESS, ADDRESS:PORT or [ADDRESS]:PORT; until then it is empty\n");
 	assert_problems("[bley]\ndnsbls = ok.example, x=1\n",
 			"E2: dnsbls: `x=1`: the filter `1` cannot be read: write four fields such "
 			"as 127.0.0.[2..11], each a number or [number;from..to]; the other entries "
