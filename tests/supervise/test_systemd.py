@@ -537,6 +537,28 @@ class Purging(Case):
         self.assertIn("*-*-* 04:00:00", system.run("systemctl", "cat", "bley-purge.timer"))
 
 
+class Counting(Case):
+    FOLDER = "/var/lib/prometheus/node-exporter"
+
+    def count(self):
+        system.run("systemctl", "start", "bley-stats.service", check=False)
+        self.assertEqual(system.show("bley-stats.service", "Result"), "success", system.journal("_SYSTEMD_UNIT=bley-stats.service"))
+        return system.run("cat", f"{self.FOLDER}/bley.prom")
+
+    def test_the_service_counts(self):
+        """For a node_exporter whose user the folder belongs to; what that user puts there leads root nowhere."""
+        system.run("install", "-d", "-o", "nobody", self.FOLDER)
+        system.run("setpriv", "--reuid=bley", "--regid=bley", "--clear-groups", "bleyctl", "init")
+        first = self.count()
+        self.assertRegex(first, r"(?m)^bley_accepted 0$")
+        self.assertEqual(system.run("stat", "-c", "%a %U", f"{self.FOLDER}/bley.prom"), "644 root\n")
+        for name in ("bley.prom", "bley.prom.new"):
+            system.run("sh", "-ec", f"echo mine > /victim; ln -sf /victim {self.FOLDER}/{name}")
+            self.assertEqual(self.count().splitlines()[0], first.splitlines()[0])
+            self.assertEqual(system.run("cat", "/victim"), "mine\n")
+            self.assertEqual(system.run("ls", self.FOLDER), "bley.prom\n")
+
+
 class Drawing(Case):
     def test_the_service_draws(self):
         self.need("gnuplot")
