@@ -76,13 +76,9 @@ static bool collect(const struct conf *conf, const struct store_config *config,
 	char error[ERROR_SIZE];
 
 	driver = store_driver(config->type, error, sizeof(error));
-	if (!driver || driver->open(config, &store, error, sizeof(error)) != STORE_OK) {
+	if (!driver || !storage_be_owner(config, false, error, sizeof(error)) ||
+	    driver->open(config, &store, error, sizeof(error)) != STORE_OK) {
 		complain("%s", error);
-		return false;
-	}
-	if (!driver->graph || !driver->stats) {
-		complain("dbtype = %s: bleygraph does not know such databases yet", config->type);
-		driver->close(store);
 		return false;
 	}
 	result = graph_collect(driver, store, conf, (int64_t)time(NULL), data);
@@ -124,6 +120,7 @@ static enum status draw(struct conf *conf, const struct options *options)
 	config.must_exist = true;
 	if (!collect(conf, &config, &data))
 		return WRONG;
+	storage_be_root(); /* whose destdir may be */
 	graph_script(&data, &script);
 	graph_page(&data, source_of(&conf->arena, &config), &page);
 	catch_signals(graph_stop);

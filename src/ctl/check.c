@@ -116,7 +116,7 @@ static void check_database(struct checking *c)
 		return;
 	}
 	result = driver->recall(store, &nobody, 1, &memory);
-	if (result == STORE_OK && driver->check)
+	if (result == STORE_OK)
 		result = driver->check(store, take_lack, &lacks);
 	if (result != STORE_OK)
 		ctl_complain("%s", driver->error(store));

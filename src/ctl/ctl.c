@@ -146,8 +146,23 @@ struct conf *ctl_conf(struct ctl *ctl)
 	return conf->usable ? conf : NULL;
 }
 
-static const struct store_driver *open_store(struct ctl *ctl, bool must_exist, struct store **store,
-					     enum store_result *result)
+bool ctl_give_up_root(const struct conf *conf)
+{
+	struct arena arena = ARENA_INIT;
+	struct store_config config;
+	char error[ERROR_SIZE];
+	bool done;
+
+	store_config_from(conf, &config, &arena);
+	done = storage_be_owner(&config, true, error, sizeof(error));
+	if (!done)
+		ctl_complain("%s", error);
+	arena_release(&arena);
+	return done;
+}
+
+static const struct store_driver *open_store(struct ctl *ctl, bool must_exist, bool as_root,
+					     struct store **store, enum store_result *result)
 {
 	const struct store_driver *driver;
 	struct conf *conf = ctl_conf(ctl);
@@ -163,6 +178,8 @@ static const struct store_driver *open_store(struct ctl *ctl, bool must_exist, s
 	if (must_exist && config.timeout_ms < PATIENCE_MS)
 		config.timeout_ms = PATIENCE_MS;
 	driver = store_driver(config.type, error, sizeof(error));
+	if (driver && !as_root && !ctl_give_up_root(conf))
+		return NULL;
 	if (driver)
 		*result = driver->open(&config, store, error, sizeof(error));
 	if (*result == STORE_OK)
@@ -175,13 +192,20 @@ const struct store_driver *ctl_store(struct ctl *ctl, struct store **store)
 {
 	enum store_result result;
 
-	return open_store(ctl, false, store, &result);
+	return open_store(ctl, false, false, store, &result);
+}
+
+const struct store_driver *ctl_store_for_import(struct ctl *ctl, bool dry_run, struct store **store)
+{
+	enum store_result result;
+
+	return open_store(ctl, dry_run, true, store, &result);
 }
 
 const struct store_driver *ctl_store_as_it_is(struct ctl *ctl, struct store **store,
 					      enum store_result *result)
 {
-	return open_store(ctl, true, store, result);
+	return open_store(ctl, true, false, store, result);
 }
 
 enum ctl_status ctl_finish(const struct store_driver *driver, struct store *store,

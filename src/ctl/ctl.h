@@ -66,14 +66,21 @@ struct conf *ctl_load(struct ctl *ctl);
 /* The settings, their problems told on standard error. NULL where the file could not be read. */
 struct conf *ctl_conf(struct ctl *ctl);
 
+/* From here on this is no longer root, where a SQLite database's folder is another user's. False,
+ * with the reason told, where that fails. */
+bool ctl_give_up_root(const struct conf *conf);
+
 /*
- * Opens the database. NULL, with the reason told, where that fails; else *store is the caller's, to
- * be closed by the driver. The second one makes and upgrades nothing, and *result tells where it
- * fails why.
+ * Opens the database, after giving up root. NULL, with the reason told, where that fails; else
+ * *store is the caller's, to be closed by the driver. The second one makes and upgrades nothing,
+ * and *result tells where it fails why. The third one leaves root what it is, as what is imported,
+ * and the whitelist that clients are written to, may be other users'; a dry run makes nothing.
  */
 const struct store_driver *ctl_store(struct ctl *ctl, struct store **store);
 const struct store_driver *ctl_store_as_it_is(struct ctl *ctl, struct store **store,
 					      enum store_result *result);
+const struct store_driver *ctl_store_for_import(struct ctl *ctl, bool dry_run,
+						struct store **store);
 
 /* Tells what went wrong with the database; CTL_OK where nothing did and all output was written. */
 enum ctl_status ctl_finish(const struct store_driver *driver, struct store *store,

@@ -85,11 +85,9 @@ static void print_counts(const struct import *import)
 
 static enum ctl_status import_all(struct ctl *ctl, struct import *import, const char *from)
 {
-	enum store_result result;
 	enum ctl_status status;
 
-	import->driver = import->dry_run ? ctl_store_as_it_is(ctl, &import->store, &result)
-					 : ctl_store(ctl, &import->store);
+	import->driver = ctl_store_for_import(ctl, import->dry_run, &import->store);
 	if (!import->driver)
 		return CTL_WRONG;
 	status = import_query(import->source) ? import_rows(import, from)

@@ -43,6 +43,8 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 		return CTL_WRONG;
 	store_config_from(conf, &config, &conf->arena);
 	driver = store_driver(config.type, error, sizeof(error));
+	if (driver && !ctl_give_up_root(conf))
+		return CTL_WRONG;
 	if (!driver || driver->init(&config, &report, error, sizeof(error)) != STORE_OK) {
 		ctl_complain("%s", error);
 		return CTL_WRONG;

@@ -53,12 +53,14 @@ static enum ctl_status purge_store(const struct store_driver *driver, struct sto
 
 static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 {
-	bool quiet = args->option[QUIET] != NULL;
-	struct store *store;
-	const struct store_driver *driver = ctl_store(ctl, &store);
+	bool quiet = args->option[QUIET] != NULL, dry_run = args->option[DRY_RUN] != NULL;
+	const struct store_driver *driver;
 	struct store_purge purge;
+	enum store_result result;
 	enum ctl_status status;
+	struct store *store;
 
+	driver = dry_run ? ctl_store_as_it_is(ctl, &store, &result) : ctl_store(ctl, &store);
 	if (!driver)
 		return CTL_WRONG;
 	purge = (struct store_purge){
@@ -66,7 +68,7 @@ static enum ctl_status run(struct ctl *ctl, const struct ctl_args *args)
 	    .status_bad_s = ctl->conf.purge_bad_days,
 	    .log_s = ctl->conf.purge_log_days,
 	    .cache_s = ctl->conf.cache_valid,
-	    .dry_run = args->option[DRY_RUN] != NULL,
+	    .dry_run = dry_run,
 	    .progress = !quiet && isatty(STDERR_FILENO) ? show_progress : NULL,
 	};
 	status = purge_store(driver, store, &purge, quiet);

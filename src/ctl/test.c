@@ -30,8 +30,11 @@ static enum ctl_status answer(const struct conf *conf, int fd, bool write_too)
 	if (!write_too)
 		handler_rehearse(handler);
 	handler_load(handler);
-	sandbox_enter(&settings);
-	status = handler_serve(handler, fd, STDOUT_FILENO);
+	status = 1;
+	if (ctl_give_up_root(conf)) {
+		sandbox_enter(&settings);
+		status = handler_serve(handler, fd, STDOUT_FILENO);
+	}
 	handler_free(handler);
 	log_close();
 	return status ? CTL_WRONG : CTL_OK;

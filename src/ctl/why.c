@@ -327,8 +327,11 @@ static enum ctl_status explain(const struct conf *conf, const struct request *re
 	session_init(&session, conf, complain, NULL);
 	session.replay = true;
 	session_load(&session);
-	sandbox_enter(conf);
-	decided = session_decide(&session, request, arena, &decision);
+	decided = ctl_give_up_root(conf);
+	if (decided) {
+		sandbox_enter(conf);
+		decided = session_decide(&session, request, arena, &decision);
+	}
 	if (decided) {
 		w.now_us = table_now();
 		w.reason = explain_reason(arena, conf, &decision);

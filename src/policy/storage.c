@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "policy/storage.h"
 
+#include <errno.h>
+#include <grp.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "conf/conf.h"
 #include "store/store.h"
 
-/* The directory of the configuration file, for a database that is said to be nowhere else. */
-static const char *conf_directory(const struct conf *conf, struct arena *arena)
+static const char *directory_of(const char *file, struct arena *arena)
 {
-	const char *file = conf->file ? conf->file : conf_default_file();
 	const char *slash = strrchr(file, '/');
 
 	if (!slash)
@@ -25,8 +28,8 @@ static const char *sqlite_file(const struct conf *conf, struct arena *arena)
 
 	if (conf->dbname[0] == '/')
 		return conf->dbname;
-	if (!directory[0])
-		directory = conf_directory(conf, arena);
+	if (!directory[0]) /* the configuration's, as it is said to be nowhere else */
+		directory = directory_of(conf->file ? conf->file : conf_default_file(), arena);
 	len = strlen(directory);
 	return arena_printf(arena, directory[len - 1] == '/' ? "%s%s" : "%s/%s", directory,
 			    conf->dbname);
@@ -46,4 +49,34 @@ void store_config_from(const struct conf *conf, struct store_config *out, struct
 	};
 	if (!strcmp(conf->dbtype, "sqlite3"))
 		out->name = sqlite_file(conf, arena);
+}
+
+static bool is_owner_known(const struct store_config *config, struct stat *st)
+{
+	struct arena arena = ARENA_INIT;
+	bool is_known = !stat(directory_of(config->name, &arena), st);
+
+	arena_release(&arena);
+	return is_known;
+}
+
+bool storage_be_owner(const struct store_config *config, bool for_good, char *error, size_t size)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || strcmp(config->type, "sqlite3") != 0 ||
+	    !is_owner_known(config, &st) || st.st_uid == 0)
+		return true;
+	if (!setgroups(1, &st.st_gid) && !(for_good ? setgid(st.st_gid) : setegid(st.st_gid)) &&
+	    !(for_good ? setuid(st.st_uid) : seteuid(st.st_uid)))
+		return true;
+	snprintf(error, size, "%s: cannot become the owner of its folder, user %u: %s",
+		 config->name, (unsigned)st.st_uid, strerror(errno));
+	return false;
+}
+
+void storage_be_root(void)
+{
+	if (!getuid() && geteuid() != 0 && (seteuid(0) || setegid(0)))
+		_exit(1);
 }

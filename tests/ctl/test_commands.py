@@ -59,6 +59,8 @@ class Commands(Base):
         self.assertEqual(result.returncode, 0)
         self.assertRegex(result.stdout, "database +there is none yet")
         self.assertEqual(os.listdir(self.path("db")), [])
+        self.assertEqual(self.bleyctl("purge", "--dry-run").returncode, 1)
+        self.assertFalse(os.path.exists(self.database()))
         # nor does a database that is not bley's become it
         sqlite3.connect(self.database()).close()
         self.execute("CREATE TABLE other (x)")

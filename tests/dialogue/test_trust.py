@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import stat
+import struct
 import unittest
 
 import bleytest
@@ -109,6 +110,40 @@ class Files(bleytest.TestCase):
         answers, errors = self.answers({}, bley=program)
         self.assertEqual(answers, ["DUNNO"])
         self.assertIn("store_sqlite.so is not loaded: it must belong to root or this user", errors)
+
+    def plant_journal(self, database, victim):
+        """A journal that is to be rolled back, of a transaction over several files: when done, SQLite deletes the list of these,
+        which is said to be the victim (https://www.sqlite.org/fileformat2.html#the_rollback_journal, and pager.c)."""
+        name, magic = victim.encode(), bytes.fromhex("d9d505f920a163d7")
+        header = magic + struct.pack("!IIIII", 0, 1, os.path.getsize(database) // 4096, 512, 4096)
+        with open(database + "-journal", "wb") as stream:
+            stream.write(header.ljust(512, b"\0") + struct.pack("!I", 1) + name + struct.pack("!II", len(name), sum(name)) + magic)
+        shutil.chown(database + "-journal", 65534, 65534)
+
+    def test_root_deletes_nothing(self):
+        """Who has got hold of the user bley leaves a journal in its folder, and waits for root to look at the database."""
+        self.need_root()
+        self.assertEqual(self.bleyctl("init").returncode, 0)
+        copy, victim = self.path("copy.db"), self.write("victim", "root's\n", 0o600)
+        shutil.copy(self.database(), copy)
+        self.plant_journal(copy, victim)
+        self.rows("SELECT * FROM bley_log", database=copy)
+        self.assertFalse(os.path.exists(victim))  # so root is not to open it
+        self.write("victim", "root's\n", 0o600)
+        os.chown(self.path("db"), 65534, 65534)
+        os.chown(self.database(), 65534, 65534)
+        commands = ("init", "list", "purge", "check", "stats", "why 192.0.2.1 a@b.example c@d.example", "forget --yes 192.0.2.1", "test requests",
+                    "test --write requests")
+        self.write("requests", bleytest.suspicious())
+        for command in commands:
+            self.plant_journal(self.database(), victim)
+            self.bleyctl(*command.replace("requests", self.path("requests")).split())
+            self.assertTrue(os.path.exists(victim), command)
+            self.assertFalse(os.path.exists(self.database() + "-journal"), command)  # it has been opened
+        self.plant_journal(self.database(), victim)
+        self.run_program([bleytest.program("bleygraph"), "-c", self.conf, "-d", self.path("pictures")])
+        self.assertTrue(os.path.exists(victim))
+        self.assertEqual({os.stat(os.path.join(self.path("db"), name)).st_uid for name in os.listdir(self.path("db"))}, {65534})
 
     def test_root_gives_nothing_away(self):
         """Who has got hold of the user bley makes links in its folder, and waits for root to purge."""
