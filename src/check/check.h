@@ -98,4 +98,12 @@ void check_release(void);
 void check_dnsl(struct check *check, bool prefetch_spf, struct check_score *dnswl,
 		struct check_score *dnsbl);
 
+/*
+ * What an answer of 127.0.0.0/8 says that is no listing but how lists refuse, and what an
+ * administrator can do about it; NULL where it is none of these: 127.255.255.0/24 (their own error
+ * codes), for a whitelist 127.0.0.255 (over quota), and without a filter that asks for it
+ * 127.0.0.1.
+ */
+const char *check_dnsl_error(const unsigned char a[4], bool white, bool filtered);
+
 #endif

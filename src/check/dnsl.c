@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "base/ipaddr.h"
+#include "check/spf.h"
 #include "conf/conf.h"
 #include "conf/dnsl_name.h"
 #include "dns/resolver.h"
@@ -39,41 +40,39 @@ struct dnsl_item {
 /* What an answer's address says. */
 enum dnsl_meaning { DNSL_LISTED, DNSL_OTHER, DNSL_OUTSIDE, DNSL_ERROR };
 
-/*
- * Only 127.0.0.0/8 can be a listing: anything else is a parked domain or a name server that makes
- * up answers. Nor can 127.255.255.0/24 (the lists' own error codes) or, in a whitelist, 127.0.0.255
- * (over quota): these do not count even where a wide filter takes them in. 127.0.0.1 is how some
- * lists refuse; it counts where a filter asks for it.
- */
-static enum dnsl_meaning dnsl_meaning(const struct dnsl_item *item, const unsigned char a[4])
+const char *check_dnsl_error(const unsigned char a[4], bool white, bool filtered)
 {
 	static const unsigned char refused[] = {127, 0, 0, 1}, quota[] = {127, 0, 0, 255},
 				   error[] = {127, 255, 255};
+	const char *over = "over its query limit; register with it or take it out";
 
-	if (a[0] != 127)
-		return DNSL_OUTSIDE;
-	if (memcmp(a, error, sizeof(error)) == 0 ||
-	    (item->kind->white && memcmp(a, quota, sizeof(quota)) == 0) ||
-	    (!item->entry->filtered && memcmp(a, refused, sizeof(refused)) == 0))
-		return DNSL_ERROR;
-	return dnsl_entry_matches(item->entry, a) ? DNSL_LISTED : DNSL_OTHER;
-}
-
-/* What the codes that are in use mean, as far as an administrator can do something about it. */
-static const char *dnsl_error_text(const unsigned char a[4])
-{
-	if (a[1] != 255)
-		return a[3] == 255 ? "over its query limit" : "it refuses to answer";
+	if (!filtered && memcmp(a, refused, sizeof(refused)) == 0)
+		return "it refuses to answer";
+	if (white && memcmp(a, quota, sizeof(quota)) == 0)
+		return over;
+	if (memcmp(a, error, sizeof(error)) != 0)
+		return NULL;
 	switch (a[3]) {
 	case 252:
 		return "the list's name is misspelt";
 	case 254:
-		return "asked through a public name server; use one of your own";
+		return "asked through a public name server; use one of your own (dns_servers)";
 	case 255:
-		return "over its query limit";
+		return over;
 	default:
 		return "an error code";
 	}
+}
+
+/* Only 127.0.0.0/8 can be a listing: anything else is a parked domain or a name server that makes
+ * up answers. Error codes do not count even where a wide filter takes them in. */
+static enum dnsl_meaning dnsl_meaning(const struct dnsl_item *item, const unsigned char a[4])
+{
+	if (a[0] != 127)
+		return DNSL_OUTSIDE;
+	if (check_dnsl_error(a, item->kind->white, item->entry->filtered))
+		return DNSL_ERROR;
+	return dnsl_entry_matches(item->entry, a) ? DNSL_LISTED : DNSL_OTHER;
 }
 
 /* One note a list, however many entries and records it has. */
@@ -128,7 +127,9 @@ static void dnsl_read(struct check *check, struct dnsl_item *item, bool counts)
 		case DNSL_ERROR:
 			dnsl_note(check, item,
 				  arena_printf(check->arena, "does not serve us: %s (%s)",
-					       dnsl_address(check, a), dnsl_error_text(a)));
+					       dnsl_address(check, a),
+					       check_dnsl_error(a, item->kind->white,
+								item->entry->filtered)));
 			break;
 		}
 	}
@@ -252,8 +253,7 @@ static struct dnsl_item *dnsl_ask(struct check *check, struct dnsl_item *item,
 /* Starts SPF's first question (RFC 7208 section 4.4), so that it finds the answer already there. */
 static void dnsl_prefetch_spf(struct check *check)
 {
-	const char *at = strrchr(check->subject->raw_sender, '@');
-	const char *domain = at ? at + 1 : check->subject->helo_name;
+	const char *domain = spf_domain(check->subject->raw_sender, check->subject->helo_name);
 	struct dns_question *q;
 
 	/* Nothing is published for a single label or an address in brackets. */

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 
 struct arena;
 struct ipaddr;
@@ -30,6 +31,14 @@ struct spf_query {
 	const char *helo;
 	const char *guess; /* record assumed where the domain publishes none, or NULL */
 };
+
+/* Whose record is asked for, as it was sent (sections 2.3 and 2.4). */
+static inline const char *spf_domain(const char *sender, const char *helo)
+{
+	const char *at = strrchr(sender, '@');
+
+	return !*sender ? helo : at ? at + 1 : sender;
+}
 
 /* Table of the module `spf` (libspf2 behind our own record checks; DNS only through the resolver
  * given). */

@@ -327,10 +327,7 @@ static void set_sender(struct spf_state *state, const struct spf_query *query)
 	state->helo = without_final_dot(state->arena, query->helo);
 	if (at && at != sender)
 		state->local = arena_strndup(state->arena, sender, (size_t)(at - sender));
-	if (!*sender)
-		state->domain = state->helo;
-	else
-		state->domain = without_final_dot(state->arena, at ? at + 1 : sender);
+	state->domain = without_final_dot(state->arena, spf_domain(sender, query->helo));
 }
 
 static void check_host(struct spf_state *state, const char *guess)

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/ipaddr.h"
+#include "check/check.h"
 #include "conf/conf.h"
 #include "conf/dnsl_name.h"
 #include "dns/resolver.h"
@@ -28,6 +29,7 @@ static const char *const addresses[PROBES] = {
 struct patient {
 	struct dns_question questions[PROBES];
 	struct health *health;
+	bool filtered; /* an entry of it takes 127.0.0.1 where it says so */
 };
 
 static const char *reversed(enum probe probe, char out[IPADDR_REVERSE_SIZE])
@@ -60,28 +62,21 @@ static const char *address_text(struct arena *arena, const unsigned char *a)
 }
 
 /* A code that means something else than a listing, or NULL. */
-static const char *refusal(struct arena *arena, const struct health *health,
+static const char *refusal(struct arena *arena, const struct health *health, bool filtered,
 			   const struct dns_question *q)
 {
 	for (size_t i = 0; i < q->count; i++) {
 		const unsigned char *a = q->records[i].data;
 		const char *text = address_text(arena, a);
+		const char *error = check_dnsl_error(a, health->white, filtered);
 
 		if (a[0] != 127)
 			return arena_printf(arena,
 					    "answers %s, which is no listing: its domain is parked "
 					    "or a name server makes up answers; take it out",
 					    text);
-		if (a[1] == 255 && a[2] == 255 && a[3] == 254)
-			return arena_printf(arena,
-					    "refuses (%s): asked through a public name server; "
-					    "use one of your own (dns_servers)",
-					    text);
-		if ((a[1] == 255 && a[2] == 255) || (health->white && a[3] == 255))
-			return arena_printf(arena,
-					    "refuses (%s): over its query limit or unknown to it; "
-					    "register with it or take it out",
-					    text);
+		if (error)
+			return arena_printf(arena, "refuses (%s): %s", text, error);
 	}
 	return NULL;
 }
@@ -115,7 +110,9 @@ static const char *diagnose(struct arena *arena, const struct patient *patient)
 	for (int i = LISTED; !text && i <= UNLISTED; i++)
 		text = failure(&q[i]);
 	for (int i = LISTED; !text && i < PROBES; i++)
-		text = q[i].status == DNS_OK ? refusal(arena, patient->health, &q[i]) : NULL;
+		text = q[i].status == DNS_OK
+			   ? refusal(arena, patient->health, patient->filtered, &q[i])
+			   : NULL;
 	if (text)
 		return text;
 	if (q[UNLISTED].status == DNS_OK || q[UNLISTED6].status == DNS_OK)
@@ -162,6 +159,9 @@ static size_t add_lists(struct arena *arena, const struct dnsl_entries *entries,
 			earlier++;
 		if (earlier < i)
 			continue;
+		for (size_t j = i; j < entries->count; j++)
+			if (!strcmp(entries->items[j].zone, zone))
+				patients[count].filtered |= entries->items[j].filtered;
 		patients[count].health = arena_alloc(arena, sizeof(struct health));
 		patients[count].health->name = dnsl_public_name(arena, zone);
 		patients[count].health->white = white;
