@@ -142,11 +142,13 @@ static enum request_result model_read(size_t *at)
 		for (int i = 0; i < ATTRIBUTES; i++)
 			if (model_sets(&line, attribute_names[i], &values[i]))
 				set[i] = true;
-		count += line.len && memchr(line.text, '=', line.len);
+		/* the request begins with its first attribute */
+		if (!count)
+			begin = *at;
+		if (line.len && memchr(line.text, '=', line.len) && !count++)
+			begin = (size_t)(line.text - stream.data);
 		if (count > REQUEST_MAX_ATTRIBUTES)
 			return model_skip(at);
-		if (!count)
-			begin = *at; /* nothing of it is part of the request */
 	}
 	return stream.size - begin >= REQUEST_MAX_BYTES ? model_skip(at) : REQUEST_END;
 }
