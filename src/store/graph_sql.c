@@ -81,3 +81,14 @@ void graph_sql(struct strbuf *out, const struct store_graph_query *query, const 
 	else
 		add_tuples(out, query, start);
 }
+
+bool graph_take(const struct store_graph_query *query, int64_t slot, int64_t what, int64_t count,
+		store_take_graph *take, void *context)
+{
+	int slots = query->kind == STORE_GRAPH_DECISIONS ? query->slots : 2;
+
+	if (slot < 0 || slot >= slots || what < 0 || what >= STORE_GRAPH_CLASSES || count < 0)
+		return false;
+	take(context, (int)slot, (enum store_graph_class)what, count);
+	return true;
+}

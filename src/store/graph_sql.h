@@ -13,4 +13,8 @@
 void graph_sql(struct strbuf *out, const struct store_graph_query *query, const char *start,
 	       const char *slot);
 
+/* Passes a row on. False where it is none that the statement can give: nothing is passed on. */
+bool graph_take(const struct store_graph_query *query, int64_t slot, int64_t what, int64_t count,
+		store_take_graph *take, void *context);
+
 #endif

@@ -62,9 +62,9 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 	if (rc != STORE_OK)
 		return rc;
 	if (!answer.null[0]) {
-		found.status = (int)answer.column[0];
-		found.fail_count = (int)answer.column[1];
-		found.waited_us = answer.column[2];
+		found.status = sql_status(answer.column[0]);
+		found.fail_count = sql_fail_count(answer.column[1]);
+		found.waited_us = sql_age(answer.column[2]);
 	}
 	if (!answer.null[3])
 		found.client = answer.column[3] == STORE_CLEAN ? STORE_CLIENT_GOOD
@@ -174,7 +174,7 @@ static enum store_result store_remember(struct store *store, const struct store_
 	rc = change(store, decision, &before);
 	if (rc != STORE_OK)
 		return rc;
-	*status = before ? (int)before - 1 : made_status(decision);
+	*status = before ? sql_status((int64_t)(before - 1)) : made_status(decision);
 	*lost_race = is_lost_race(decision, before);
 	return STORE_OK;
 }
@@ -209,7 +209,7 @@ static enum store_result insert_rows(struct store *store, const struct store_log
 		strbuf_addch(&sql, ')');
 		log_values(&rows[i], values + i * LOG_COLUMNS);
 	}
-	rc = my_run_once(store, sql.buf, values, count * LOG_COLUMNS, &answer);
+	rc = my_run_once(store, sql.buf, values, count * LOG_COLUMNS, 0, &answer);
 	strbuf_release(&sql);
 	free(values);
 	return rc;
@@ -221,12 +221,12 @@ static enum store_result insert_many(struct store *store, const struct store_log
 {
 	enum store_result rc = my_ready(store);
 
-	if (rc == STORE_OK && mysql_query(store->conn, "START TRANSACTION"))
-		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	if (rc == STORE_OK)
+		rc = my_query(store, "START TRANSACTION");
 	for (size_t i = 0; rc == STORE_OK && i < count; i += LOG_MOST)
 		rc = insert_rows(store, rows + i, count - i < LOG_MOST ? count - i : LOG_MOST);
-	if (rc == STORE_OK && mysql_query(store->conn, "COMMIT"))
-		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	if (rc == STORE_OK)
+		rc = my_query(store, "COMMIT");
 	if (rc != STORE_OK)
 		my_disconnect(store);
 	return rc;

@@ -83,9 +83,8 @@ struct my_value {
 	int64_t number;
 };
 
-/* What a statement gave. */
+/* What a statement gave: its one row, where it has columns. */
 struct my_answer {
-	bool found; /* a row */
 	bool null[MY_COLUMNS_MOST];
 	int64_t column[MY_COLUMNS_MOST];
 	uint64_t insert_id; /* what LAST_INSERT_ID(...) was given, or 0 */
@@ -109,6 +108,13 @@ enum store_result my_ready(struct store *store);
  */
 enum store_result my_failed(struct store *store, unsigned code, const char *message);
 
+/* Runs plain SQL that gives no rows. */
+enum store_result my_query(struct store *store, const char *sql);
+
+/* The server has answered something else than what was asked for: nothing of it is used, and the
+ * connection is closed. */
+enum store_result my_unexpected(struct store *store);
+
 /* For struct sql_server: deadlock, Galera's certification failure, a node that is not ready. */
 bool my_wants_retry(const struct store *store);
 
@@ -119,20 +125,21 @@ bool my_wants_retry(const struct store *store);
 enum store_result my_run(struct store *store, enum my_statement which,
 			 const struct my_value *values, struct my_answer *out);
 
-/* Prepares, runs and forgets a statement with any number of values, on the connection as it is. */
+/* Prepares, runs and forgets a statement with any number of values, on the connection as it is.
+ * columns: of the one row that it gives; 0: it gives none. */
 enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
-			      size_t count, struct my_answer *out);
+			      size_t count, unsigned columns, struct my_answer *out);
 
 #define MY_TEXT_SIZE 1024 /* holds 254 characters of any kind */
 #define MY_STREAM_MOST 16
 
 /*
  * Runs a statement and hands its rows over one by one, columns as text, so that memory does not
- * grow with them; take() returns false when it wants no more.
+ * grow with them; take() returns false when it wants no more. columns: a row's.
  */
 enum store_result my_stream(struct store *store, const char *sql, const struct my_value *values,
-			    size_t count, bool (*take)(void *context, char *const *row),
-			    void *context);
+			    size_t count, unsigned columns,
+			    bool (*take)(void *context, char *const *row), void *context);
 
 /* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report);

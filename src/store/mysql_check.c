@@ -26,7 +26,7 @@ static enum store_result run(struct store *store, const char *sql)
 {
 	if (mysql_query(store->conn, sql))
 		return my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
-	mysql_free_result(mysql_store_result(store->conn));
+	mysql_free_result(mysql_store_result(store->conn)); /* what it explains is of no interest */
 	return STORE_OK;
 }
 
@@ -57,7 +57,7 @@ enum store_result my_check(struct store *store, store_take_lack *take, void *con
 	if (rc == STORE_OK)
 		rc = check_rights(store, take, context);
 	if (rc == STORE_OK)
-		rc = my_run_once(store, my_procedure_sql, NULL, 0, &answer);
+		rc = my_run_once(store, my_procedure_sql, NULL, 0, 1, &answer);
 	if (rc == STORE_OK && !answer.column[0] && !store->in_cluster)
 		take(context, false,
 		     "decisions take a round trip more than need be, without the "

@@ -29,7 +29,8 @@
 
 static const struct {
 	const char *sql;
-	int parameters;
+	size_t parameters;
+	unsigned columns;
 } statements[MY_STATEMENTS] = {
     [MY_RECALL] =
 	{"SELECT s.status, s.fail_count,"
@@ -38,19 +39,19 @@ static const struct {
 	 " LEFT JOIN bley_status s ON s.ip = ? AND s.sender = ? AND s.recipient = ?"
 	 " LEFT JOIN bley_cache c ON c.ip = ?"
 	 " AND ABS(TIMESTAMPDIFF(MICROSECOND, c.last_action, UTC_TIMESTAMP(6))) < ?",
-	 5},
-    [MY_INSERT] = {MY_ROW_INSERT("?, ?, ?", "?"), 4},
-    [MY_TOUCH] = {MY_ROW_TOUCH("?, ?, ?"), 3},
-    [MY_PASS] = {MY_ROW_PASS("?, ?, ?"), 3},
-    [MY_AGAIN] = {MY_ROW_AGAIN("?, ?, ?"), 3},
-    [MY_CLIENT] = {MY_ROW_CLIENT("?, ?"), 2},
-    [MY_BOTH] = {"CALL " MY_PROCEDURE "(?, ?, ?, ?, ?, ?)", 6},
+	 5, 4},
+    [MY_INSERT] = {MY_ROW_INSERT("?, ?, ?", "?"), 4, 0},
+    [MY_TOUCH] = {MY_ROW_TOUCH("?, ?, ?"), 3, 0},
+    [MY_PASS] = {MY_ROW_PASS("?, ?, ?"), 3, 0},
+    [MY_AGAIN] = {MY_ROW_AGAIN("?, ?, ?"), 3, 0},
+    [MY_CLIENT] = {MY_ROW_CLIENT("?, ?"), 2, 0},
+    [MY_BOTH] = {"CALL " MY_PROCEDURE "(?, ?, ?, ?, ?, ?)", 6, 1},
     [MY_LOG] = {"INSERT INTO bley_log (logtime, ip, sender, recipient, action, check_dnswl,"
 		" check_dnsbl, check_helo, check_dyn, check_db, check_spf, check_s_eq_r,"
 		" check_postmaster, check_cache)"
 		" VALUES (UTC_TIMESTAMP(6) - INTERVAL ? MICROSECOND, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
 		"?, ?, ?)",
-		14},
+		14, 0},
 };
 
 void my_begin(struct store *store)
@@ -149,6 +150,22 @@ enum store_result my_failed(struct store *store, unsigned code, const char *mess
 	if (is_lost(code))
 		my_disconnect(store);
 	return is_soft(code) ? STORE_RETRY : STORE_BROKEN;
+}
+
+enum store_result my_query(struct store *store, const char *sql)
+{
+	if (mysql_query(store->conn, sql))
+		return my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
+	return mysql_field_count(store->conn) ? my_unexpected(store) : STORE_OK;
+}
+
+enum store_result my_unexpected(struct store *store)
+{
+	enum store_result rc = my_failed(store, CR_MALFORMED_PACKET,
+					 "the server's answer is not what was asked for");
+
+	my_disconnect(store);
+	return rc;
 }
 
 /* dbtls, from what protects least. */
@@ -253,7 +270,7 @@ static bool set_up(struct store *store)
 	char sql[300];
 
 	snprintf(sql, sizeof(sql), old ? SET_UP_OLD : SET_UP, seconds);
-	return !mysql_query(store->conn, sql);
+	return !mysql_query(store->conn, sql) && !mysql_field_count(store->conn);
 }
 
 static void leave_alone(struct store *store)
@@ -277,11 +294,15 @@ enum store_result my_connect(struct store *store)
 	set_tls(store->conn, tls_of(store), true);
 	set_timeouts(store->conn, store);
 	mysql_options(store->conn, MYSQL_SET_CHARSET_NAME, "utf8mb4");
+	/* else the server may ask for any file that we can read */
+	mysql_options(store->conn, MYSQL_OPT_LOCAL_INFILE, &(unsigned){0});
 	mysql_options4(store->conn, MYSQL_OPT_CONNECT_ATTR_ADD, "program_name", "bley");
 	if (real_connect(store) && !is_encrypted(store))
 		rc = my_failed(store, CR_SSL_CONNECTION_ERROR, "the server offers no TLS (dbtls)");
 	else if (!mysql_errno(store->conn) && set_up(store))
 		return STORE_OK;
+	else if (!mysql_errno(store->conn))
+		rc = my_unexpected(store);
 	else
 		rc = my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
 	leave_alone(store);
@@ -315,50 +336,103 @@ static void bind_values(MYSQL_BIND *binds, const struct my_value *values, size_t
 	}
 }
 
-/* The first row's columns, all numbers. Returns false where reading it failed. */
-static bool fetch(MYSQL_STMT *stmt, struct my_answer *out)
+static enum store_result stmt_failed(struct store *store, MYSQL_STMT *stmt)
+{
+	return my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
+}
+
+/* A procedure's end comes as one more result, behind its rows. */
+static enum store_result pass_rest(struct store *store, MYSQL_STMT *stmt)
+{
+	int rc = mysql_stmt_next_result(stmt);
+
+	if (!rc && (mysql_stmt_field_count(stmt) || mysql_stmt_more_results(stmt)))
+		return my_unexpected(store);
+	return rc > 0 ? stmt_failed(store, stmt) : STORE_OK;
+}
+
+/* The one row's columns, all numbers. */
+static enum store_result fetch(struct store *store, MYSQL_STMT *stmt, unsigned columns,
+			       struct my_answer *out)
 {
 	MYSQL_BIND binds[MY_COLUMNS_MOST] = {{.buffer = NULL}};
 	my_flag null[MY_COLUMNS_MOST] = {0};
-	unsigned columns = mysql_stmt_field_count(stmt);
 	int rc;
 
-	for (unsigned i = 0; i < columns && i < MY_COLUMNS_MOST; i++) {
+	for (unsigned i = 0; i < columns; i++) {
 		binds[i].buffer_type = MYSQL_TYPE_LONGLONG;
 		binds[i].buffer = &out->column[i];
 		binds[i].is_null = &null[i];
 	}
 	if (mysql_stmt_bind_result(stmt, binds) || mysql_stmt_store_result(stmt))
-		return false;
+		return stmt_failed(store, stmt);
+	if (mysql_stmt_num_rows(stmt) != 1)
+		return my_unexpected(store);
 	rc = mysql_stmt_fetch(stmt);
-	for (unsigned i = 0; i < MY_COLUMNS_MOST; i++)
+	if (rc && rc != MYSQL_DATA_TRUNCATED)
+		return stmt_failed(store, stmt);
+	for (unsigned i = 0; i < columns; i++)
 		out->null[i] = null[i];
-	out->found = rc == 0 || rc == MYSQL_DATA_TRUNCATED;
 	mysql_stmt_free_result(stmt);
-	return out->found || rc == MYSQL_NO_DATA;
+	return pass_rest(store, stmt);
 }
 
-/* A procedure's end comes as one more result, behind its rows. */
-static bool pass_rest(MYSQL_STMT *stmt)
+/* What the columns of our statements are; for others the library may have no function. */
+static bool is_known(enum enum_field_types type)
 {
-	int rc;
+	switch (type) {
+	case MYSQL_TYPE_TINY:
+	case MYSQL_TYPE_SHORT:
+	case MYSQL_TYPE_INT24:
+	case MYSQL_TYPE_LONG:
+	case MYSQL_TYPE_LONGLONG:
+	case MYSQL_TYPE_DECIMAL:
+	case MYSQL_TYPE_NEWDECIMAL:
+	case MYSQL_TYPE_STRING:
+	case MYSQL_TYPE_VAR_STRING:
+	case MYSQL_TYPE_VARCHAR:
+	case MYSQL_TYPE_TINY_BLOB:
+	case MYSQL_TYPE_BLOB:
+	case MYSQL_TYPE_MEDIUM_BLOB:
+	case MYSQL_TYPE_LONG_BLOB:
+		return true;
+	default:
+		return false;
+	}
+}
 
-	while (!(rc = mysql_stmt_next_result(stmt)))
-		mysql_stmt_free_result(stmt);
-	return rc < 0;
+/* The library takes as many of the columns' binds as the server says that there are columns, and
+ * trusts in the types that it names. */
+static bool has_columns(MYSQL_STMT *stmt, unsigned columns)
+{
+	MYSQL_RES *result = NULL;
+	bool known = true;
+
+	if (mysql_stmt_field_count(stmt) != columns)
+		return false;
+	if (columns)
+		result = mysql_stmt_result_metadata(stmt);
+	for (unsigned i = 0; result && i < columns; i++)
+		known = known && is_known(mysql_fetch_field_direct(result, i)->type);
+	mysql_free_result(result);
+	return known;
 }
 
 static enum store_result execute(struct store *store, MYSQL_STMT *stmt,
-				 const struct my_value *values, size_t count, struct my_answer *out)
+				 const struct my_value *values, size_t count, unsigned columns,
+				 struct my_answer *out)
 {
 	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
-	struct my_answer answer = {.found = false};
+	struct my_answer answer = {.changed = 0};
 	enum store_result rc = STORE_OK;
 
 	bind_values(binds, values, count);
-	if (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt) ||
-	    (mysql_stmt_field_count(stmt) && (!fetch(stmt, &answer) || !pass_rest(stmt))))
-		rc = my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
+	if (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt))
+		rc = stmt_failed(store, stmt);
+	else if (!has_columns(stmt, columns))
+		rc = my_unexpected(store);
+	else if (columns)
+		rc = fetch(store, stmt, columns, &answer);
 	free(binds);
 	if (rc != STORE_OK)
 		return rc;
@@ -368,7 +442,9 @@ static enum store_result execute(struct store *store, MYSQL_STMT *stmt,
 	return rc;
 }
 
-static enum store_result prepare(struct store *store, const char *sql, MYSQL_STMT **out)
+/* count: of the values that will be bound; here, too, the library believes the server. */
+static enum store_result prepare(struct store *store, const char *sql, size_t count,
+				 MYSQL_STMT **out)
 {
 	MYSQL_STMT *stmt = mysql_stmt_init(store->conn);
 	char message[MY_ERROR_SIZE];
@@ -377,8 +453,12 @@ static enum store_result prepare(struct store *store, const char *sql, MYSQL_STM
 	if (!stmt)
 		mem_exhausted();
 	if (!mysql_stmt_prepare(stmt, sql, strlen(sql))) {
-		*out = stmt;
-		return STORE_OK;
+		if (mysql_stmt_param_count(stmt) == count) {
+			*out = stmt;
+			return STORE_OK;
+		}
+		mysql_stmt_close(stmt);
+		return my_unexpected(store);
 	}
 	code = mysql_stmt_errno(stmt);
 	snprintf(message, sizeof(message), "%s", mysql_stmt_error(stmt));
@@ -387,32 +467,31 @@ static enum store_result prepare(struct store *store, const char *sql, MYSQL_STM
 }
 
 enum store_result my_run_once(struct store *store, const char *sql, const struct my_value *values,
-			      size_t count, struct my_answer *out)
+			      size_t count, unsigned columns, struct my_answer *out)
 {
 	MYSQL_STMT *stmt = NULL;
-	enum store_result rc = prepare(store, sql, &stmt);
+	enum store_result rc = prepare(store, sql, count, &stmt);
 
 	if (rc != STORE_OK)
 		return rc;
-	rc = execute(store, stmt, values, count, out);
+	rc = execute(store, stmt, values, count, columns, out);
 	/* also when the connection is gone: the library then only frees its memory */
 	mysql_stmt_close(stmt);
 	return rc;
 }
 
 /* One row after the other; what is no text (NULL) is an empty one. */
-static bool fetch_all(MYSQL_STMT *stmt, bool (*take)(void *context, char *const *row),
-		      void *context)
+static bool fetch_all(MYSQL_STMT *stmt, unsigned columns,
+		      bool (*take)(void *context, char *const *row), void *context)
 {
 	char(*text)[MY_TEXT_SIZE] = mem_alloc(MY_STREAM_MOST * sizeof(*text));
 	MYSQL_BIND binds[MY_STREAM_MOST] = {{.buffer = NULL}};
 	unsigned long length[MY_STREAM_MOST] = {0};
 	my_flag null[MY_STREAM_MOST] = {0};
-	unsigned columns = mysql_stmt_field_count(stmt);
 	char *row[MY_STREAM_MOST];
 	int rc = 0;
 
-	for (unsigned i = 0; i < columns && i < MY_STREAM_MOST; i++) {
+	for (unsigned i = 0; i < columns; i++) {
 		row[i] = text[i];
 		binds[i].buffer_type = MYSQL_TYPE_STRING;
 		binds[i].buffer = text[i];
@@ -426,7 +505,7 @@ static bool fetch_all(MYSQL_STMT *stmt, bool (*take)(void *context, char *const 
 		rc = mysql_stmt_fetch(stmt);
 		if (rc && rc != MYSQL_DATA_TRUNCATED)
 			break;
-		for (unsigned i = 0; i < columns && i < MY_STREAM_MOST; i++)
+		for (unsigned i = 0; i < columns; i++)
 			text[i][null[i]			   ? 0
 				: length[i] < MY_TEXT_SIZE ? length[i]
 							   : MY_TEXT_SIZE - 1] = '\0';
@@ -438,19 +517,22 @@ static bool fetch_all(MYSQL_STMT *stmt, bool (*take)(void *context, char *const 
 }
 
 enum store_result my_stream(struct store *store, const char *sql, const struct my_value *values,
-			    size_t count, bool (*take)(void *context, char *const *row),
-			    void *context)
+			    size_t count, unsigned columns,
+			    bool (*take)(void *context, char *const *row), void *context)
 {
 	enum store_result rc = my_ready(store);
 	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
 	MYSQL_STMT *stmt = NULL;
 
 	if (rc == STORE_OK)
-		rc = prepare(store, sql, &stmt);
+		rc = prepare(store, sql, count, &stmt);
 	bind_values(binds, values, count);
-	if (rc == STORE_OK && (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt) ||
-			       !fetch_all(stmt, take, context)))
-		rc = my_failed(store, mysql_stmt_errno(stmt), mysql_stmt_error(stmt));
+	if (rc == STORE_OK && (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt)))
+		rc = stmt_failed(store, stmt);
+	else if (rc == STORE_OK && !has_columns(stmt, columns))
+		rc = my_unexpected(store);
+	else if (rc == STORE_OK && !fetch_all(stmt, columns, take, context))
+		rc = stmt_failed(store, stmt);
 	if (stmt)
 		mysql_stmt_close(stmt);
 	free(binds);
@@ -479,9 +561,10 @@ static enum store_result run_here(struct store *store, enum my_statement which,
 	if (which == MY_BOTH && store->in_cluster)
 		return my_failed(store, ER_SP_DOES_NOT_EXIST, "no procedure in a cluster");
 	if (!*stmt)
-		rc = prepare(store, statements[which].sql, stmt);
+		rc = prepare(store, statements[which].sql, statements[which].parameters, stmt);
 	if (rc == STORE_OK)
-		rc = execute(store, *stmt, values, (size_t)statements[which].parameters, out);
+		rc = execute(store, *stmt, values, statements[which].parameters,
+			     statements[which].columns, out);
 	if (rc != STORE_OK && which == MY_BOTH)
 		roll_back(store);
 	return rc;

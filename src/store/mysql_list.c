@@ -49,14 +49,8 @@ static enum store_result stream(struct store *store, const struct sql_query *que
 
 	copy_values(values, query);
 	my_begin(store);
-	return my_stream(store, query->sql.buf, values, query->count, take, context);
-}
-
-static enum store_result run(struct store *store, const char *sql)
-{
-	if (mysql_query(store->conn, sql))
-		return my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
-	return STORE_OK;
+	return my_stream(store, query->sql.buf, values, query->count, query->columns, take,
+			 context);
 }
 
 static enum store_result begin(struct store *store)
@@ -65,7 +59,7 @@ static enum store_result begin(struct store *store)
 
 	my_begin(store);
 	rc = my_ready(store);
-	return rc == STORE_OK ? run(store, "START TRANSACTION") : rc;
+	return rc == STORE_OK ? my_query(store, "START TRANSACTION") : rc;
 }
 
 static enum store_result change(struct store *store, const struct sql_query *query, int64_t *rows)
@@ -75,16 +69,16 @@ static enum store_result change(struct store *store, const struct sql_query *que
 	enum store_result rc;
 
 	copy_values(values, query);
-	rc = my_run_once(store, query->sql.buf, values, query->count, &answer);
+	rc = my_run_once(store, query->sql.buf, values, query->count, query->columns, &answer);
 	if (rc == STORE_OK)
-		*rows = answer.found ? answer.column[0] : answer.changed;
+		*rows = query->columns ? answer.column[0] : answer.changed;
 	return rc;
 }
 
 static enum store_result end(struct store *store, enum store_result rc)
 {
 	if (rc == STORE_OK)
-		rc = run(store, "COMMIT");
+		rc = my_query(store, "COMMIT");
 	if (rc != STORE_OK)
 		my_disconnect(store); /* which rolls back */
 	return rc;
@@ -139,6 +133,7 @@ const struct sql_server sql_server = {
     .change = change,
     .end = end,
     .wants_retry = my_wants_retry,
+    .unexpected = my_unexpected,
     .add_tuples = add_tuples,
     .add_clients = add_clients,
 };

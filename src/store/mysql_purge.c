@@ -94,13 +94,13 @@ struct key {
 
 /* Again, where another transaction was in the way, until the deadline. */
 static enum store_result run(struct store *store, const char *sql, const struct my_value *values,
-			     size_t n, struct my_answer *out)
+			     size_t n, unsigned columns, struct my_answer *out)
 {
 	enum store_result rc;
 
 	my_begin(store);
 	do
-		rc = my_run_once(store, sql, values, n, out);
+		rc = my_run_once(store, sql, values, n, columns, out);
 	while (rc == STORE_RETRY && store->conn && my_wants_retry(store));
 	return rc;
 }
@@ -108,15 +108,15 @@ static enum store_result run(struct store *store, const char *sql, const struct 
 static enum store_result claim(struct work *work, bool *got)
 {
 	struct my_answer answer;
-	enum store_result rc = run(work->store, claim_sql, NULL, 0, &answer);
+	enum store_result rc = run(work->store, claim_sql, NULL, 0, 0, &answer);
 
 	if (rc != STORE_OK && work->store->code == ER_NO_SUCH_TABLE) {
-		rc = run(work->store, make_claims_sql, NULL, 0, &answer);
+		rc = run(work->store, make_claims_sql, NULL, 0, 0, &answer);
 		if (rc == STORE_OK)
-			rc = run(work->store, claim_sql, NULL, 0, &answer);
+			rc = run(work->store, claim_sql, NULL, 0, 0, &answer);
 	}
 	if (rc == STORE_OK)
-		rc = run(work->store, claimed_sql, NULL, 0, &answer);
+		rc = run(work->store, claimed_sql, NULL, 0, 1, &answer);
 	*got = rc == STORE_OK ? answer.column[0] != 0 : rc != STORE_RETRY;
 	work->claimed_us = rc == STORE_OK ? store_clock_us() : 0;
 	/* without the rights on that table the lock has to do */
@@ -129,7 +129,7 @@ static enum store_result delete_batch(struct work *work, const char *sql,
 {
 	int64_t began_us = store_clock_us(), took_us;
 	struct my_answer answer;
-	enum store_result rc = run(work->store, sql, values, n, &answer);
+	enum store_result rc = run(work->store, sql, values, n, 0, &answer);
 	bool got;
 
 	if (rc != STORE_OK)
@@ -188,7 +188,8 @@ static enum store_result find_end(struct work *work, const struct table *table,
 
 	values[n++] = (struct my_value){.number = work->rows};
 	my_begin(work->store);
-	rc = my_stream(work->store, table->find, values, n, take_key, &finder);
+	rc = my_stream(work->store, table->find, values, n, (unsigned)table->keys, take_key,
+		       &finder);
 	/* a text with a NUL, which is none of bley's, would be found for ever */
 	*found = finder.found && memcmp(start, end, sizeof(*end)) != 0;
 	return rc;
@@ -239,7 +240,7 @@ static enum store_result count(struct store *store, const char *sql, const struc
 			       size_t n, int64_t *rows)
 {
 	struct my_answer answer;
-	enum store_result rc = my_run_once(store, sql, values, n, &answer);
+	enum store_result rc = my_run_once(store, sql, values, n, 1, &answer);
 
 	if (rc == STORE_OK)
 		*rows = answer.column[0];
@@ -277,7 +278,7 @@ static enum store_result purge_all(struct work *work)
 static enum store_result lock(struct work *work, bool *got)
 {
 	struct my_answer answer;
-	enum store_result rc = run(work->store, lock_sql, NULL, 0, &answer);
+	enum store_result rc = run(work->store, lock_sql, NULL, 0, 1, &answer);
 
 	if (rc != STORE_OK)
 		return rc;
@@ -286,7 +287,7 @@ static enum store_result lock(struct work *work, bool *got)
 		return rc;
 	rc = claim(work, got);
 	if (rc == STORE_OK && !*got)
-		rc = run(work->store, unlock_sql, NULL, 0, &answer);
+		rc = run(work->store, unlock_sql, NULL, 0, 1, &answer);
 	return rc;
 }
 
@@ -296,8 +297,8 @@ static enum store_result unlock(struct work *work)
 	enum store_result rc = STORE_OK;
 
 	if (work->claimed_us)
-		rc = run(work->store, unclaim_sql, NULL, 0, &answer);
-	return rc == STORE_OK ? run(work->store, unlock_sql, NULL, 0, &answer) : rc;
+		rc = run(work->store, unclaim_sql, NULL, 0, 0, &answer);
+	return rc == STORE_OK ? run(work->store, unlock_sql, NULL, 0, 1, &answer) : rc;
 }
 
 enum store_result my_purge(struct store *store, struct store_purge *purge)

@@ -56,11 +56,11 @@ const char my_procedure_sql[] = "SELECT count(*) FROM information_schema.routine
 
 static enum store_result run(struct store *store, const char *sql, int64_t *changed)
 {
-	if (mysql_query(store->conn, sql))
-		return my_failed(store, mysql_errno(store->conn), mysql_error(store->conn));
-	if (changed)
+	enum store_result rc = my_query(store, sql);
+
+	if (rc == STORE_OK && changed)
 		*changed = (int64_t)mysql_affected_rows(store->conn);
-	return STORE_OK;
+	return rc;
 }
 
 /* A table whose texts are equal only when their bytes are: by default blanks at the end do not
@@ -90,7 +90,7 @@ static enum store_result ask(struct store *store, const char *sql, const char *f
 					   first && second ? 2
 					   : first	   ? 1
 							   : 0,
-					   &answer);
+					   1, &answer);
 
 	if (rc == STORE_OK)
 		*value = answer.null[0] ? 0 : answer.column[0];
@@ -292,7 +292,7 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	const struct my_value wait = {.number = seconds};
 	struct my_answer answer;
 	enum store_result rc = my_run_once(store, "SELECT GET_LOCK(concat('bley.', database()), ?)",
-					   &wait, 1, &answer);
+					   &wait, 1, 1, &answer);
 
 	if (rc != STORE_OK)
 		return rc;
@@ -302,7 +302,7 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	rc = upgrade_locked(store, report);
 	memcpy(error, store->error, sizeof(error));
 	if (store->conn)
-		my_run_once(store, "SELECT RELEASE_LOCK(concat('bley.', database()))", NULL, 0,
+		my_run_once(store, "SELECT RELEASE_LOCK(concat('bley.', database()))", NULL, 0, 1,
 			    &answer);
 	memcpy(store->error, error, sizeof(error));
 	return rc;
@@ -320,10 +320,10 @@ static enum store_result leave_alone(struct store *store)
 static enum store_result ask_version(struct store *store, int64_t *version)
 {
 	struct my_answer answer;
-	enum store_result rc = my_run_once(store, version_sql, NULL, 0, &answer);
+	enum store_result rc = my_run_once(store, version_sql, NULL, 0, 2, &answer);
 
 	if (rc != STORE_OK && store->code == ER_UNKNOWN_SYSTEM_VARIABLE)
-		rc = my_run_once(store, version_alone_sql, NULL, 0, &answer);
+		rc = my_run_once(store, version_alone_sql, NULL, 0, 2, &answer);
 	if (rc != STORE_OK)
 		return rc;
 	*version = answer.null[0] ? 0 : answer.column[0];
@@ -392,7 +392,7 @@ static enum store_result drop_leftovers(struct store *store)
 	    "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
 	    " AND table_name REGEXP '^bley_(schema|status|log)_new_[0-9a-f]+(" OLD ")?$'";
 	struct strbuf sql = STRBUF_INIT;
-	enum store_result rc = my_stream(store, names_sql, NULL, 0, take_name, &sql);
+	enum store_result rc = my_stream(store, names_sql, NULL, 0, 1, take_name, &sql);
 
 	if (rc == STORE_OK && sql.len)
 		rc = run(store, sql.buf, NULL);

@@ -95,8 +95,12 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 	struct store_memory found = {.status = STORE_UNKNOWN, .client = STORE_CLIENT_NONE};
 	char age[NUMBER_SIZE];
 	const char *const values[] = {tuple->ip, tuple->sender, tuple->recipient, age};
-	const struct pg_call call = {
-	    .sql = recall_sql, .count = 4, .values = values, .lasting = PG_RECALL};
+	const struct pg_call call = {.sql = recall_sql,
+				     .count = 4,
+				     .values = values,
+				     .lasting = PG_RECALL,
+				     .columns = 4,
+				     .row = true};
 	enum store_result rc;
 	PGresult *result;
 
@@ -106,9 +110,9 @@ static enum store_result store_recall(struct store *store, const struct store_tu
 	if (rc != STORE_OK)
 		return rc;
 	if (!PQgetisnull(result, 0, 0)) {
-		found.status = (int)number(result, 0, 0);
-		found.fail_count = (int)number(result, 0, 1);
-		found.waited_us = number(result, 0, 2);
+		found.status = sql_status(number(result, 0, 0));
+		found.fail_count = sql_fail_count(number(result, 0, 1));
+		found.waited_us = sql_age(number(result, 0, 2));
 	}
 	if (!PQgetisnull(result, 0, 3))
 		found.client = number(result, 0, 3) == STORE_CLEAN ? STORE_CLIENT_GOOD
@@ -134,7 +138,8 @@ static enum store_result store_remember(struct store *store, const struct store_
 	struct pg_call call = {.sql = remember_sql[decision->change],
 			       .count = insert ? 5 : 4,
 			       .values = values,
-			       .lasting = PG_REMEMBER + decision->change};
+			       .lasting = PG_REMEMBER + decision->change,
+			       .columns = decision->change == STORE_KEEP ? 0 : 2};
 	enum store_result rc;
 	PGresult *result;
 	int after = STORE_UNKNOWN;
@@ -147,13 +152,14 @@ static enum store_result store_remember(struct store *store, const struct store_
 		/* The winner committed after this statement had begun, and could not be seen by it.
 		 */
 		PQclear(result);
-		call = (struct pg_call){.sql = status_sql, .count = 3, .values = values};
+		call = (struct pg_call){
+		    .sql = status_sql, .count = 3, .values = values, .columns = 2};
 		rc = pg_run(store, &call, &result);
 	}
 	if (rc != STORE_OK)
 		return rc;
 	if (PQntuples(result) > 0) {
-		after = (int)number(result, 0, 0);
+		after = sql_status(number(result, 0, 0));
 		lost = number(result, 0, 1) != 0;
 	}
 	PQclear(result);

@@ -44,6 +44,8 @@ struct pg_call {
 	int count;
 	const char *const *values;
 	enum pg_lasting lasting;
+	int columns; /* of the rows that it gives; 0: it gives none */
+	bool row;    /* there has to be one at least */
 };
 
 /* pgsql_connect.c */
@@ -56,7 +58,8 @@ void pg_disconnect(struct store *store);
 /*
  * Runs one statement in one round trip (and a lasting one, the second time, in two). A connection
  * that has died meanwhile is made anew once; what the server asks to be tried again is, until the
- * deadline. On STORE_OK *out is the caller's (PQclear()).
+ * deadline. On STORE_OK *out is the caller's (PQclear()), and has the columns and the row that the
+ * call says.
  */
 enum store_result pg_run(struct store *store, const struct pg_call *call, PGresult **out);
 
@@ -75,6 +78,10 @@ enum store_result pg_stream(struct store *store, const struct pg_call *call,
  * its own failure. */
 enum store_result pg_report_begin(struct store *store);
 enum store_result pg_report_end(struct store *store, enum store_result rc);
+
+/* The server has answered something else than what was asked for: nothing of it is used, and the
+ * connection is closed. */
+enum store_result pg_unexpected(struct store *store);
 
 /* For struct sql_server: serialisation failure, deadlock. */
 bool pg_wants_retry(const struct store *store);

@@ -2,6 +2,7 @@
 #include "store/pgsql.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* A row for each right that is missing. */
 static const char rights_sql[] =
@@ -10,9 +11,10 @@ static const char rights_sql[] =
     " WHERE NOT has_table_privilege(t, p) AND NOT (t = 'bley_log' AND p = 'UPDATE')";
 static const char read_only_sql[] = "SELECT current_setting('transaction_read_only')";
 
-static enum store_result query(struct store *store, const char *sql, PGresult **out)
+static enum store_result query(struct store *store, const char *sql, int columns, bool row,
+			       PGresult **out)
 {
-	const struct pg_call call = {.sql = sql};
+	const struct pg_call call = {.sql = sql, .columns = columns, .row = row};
 
 	pg_begin(store);
 	return pg_run(store, &call, out);
@@ -21,7 +23,7 @@ static enum store_result query(struct store *store, const char *sql, PGresult **
 enum store_result pg_check(struct store *store, store_take_lack *take, void *context)
 {
 	PGresult *result;
-	enum store_result rc = query(store, rights_sql, &result);
+	enum store_result rc = query(store, rights_sql, 2, false, &result);
 	char what[100];
 
 	if (rc != STORE_OK)
@@ -32,10 +34,10 @@ enum store_result pg_check(struct store *store, store_take_lack *take, void *con
 		take(context, true, what);
 	}
 	PQclear(result);
-	rc = query(store, read_only_sql, &result);
+	rc = query(store, read_only_sql, 1, true, &result);
 	if (rc != STORE_OK)
 		return rc;
-	if (PQgetvalue(result, 0, 0)[1] == 'n')
+	if (!strcmp(PQgetvalue(result, 0, 0), "on"))
 		take(context, true, "the server is read-only: bley needs the primary one");
 	PQclear(result);
 	return rc;

@@ -318,20 +318,44 @@ static enum store_result wait_answer(struct store *store)
 	return STORE_OK;
 }
 
-static enum store_result take_result(struct store *store, PGresult *result)
+enum store_result pg_unexpected(struct store *store)
+{
+	enum store_result rc = fail(store, "XX000",
+				    "the server's answer is not what was asked for");
+
+	pg_disconnect(store);
+	return rc;
+}
+
+/* A result of this shape, or why there is none. The library gives NULL for a value that is not
+ * there. */
+static enum store_result take_result(struct store *store, PGresult *result, int columns, bool row)
 {
 	const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
 	ExecStatusType status = PQresultStatus(result);
 
-	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK)
-		return STORE_OK;
+	if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK || status == PGRES_SINGLE_TUPLE)
+		return PQnfields(result) == columns && PQntuples(result) >= row
+			   ? STORE_OK
+			   : pg_unexpected(store);
 	if (PQstatus(store->conn) == CONNECTION_BAD)
 		return lost(store, PQerrorMessage(store->conn));
+	if (status != PGRES_FATAL_ERROR)
+		return pg_unexpected(store);
 	return fail(store, state ? state : "XX000", PQresultErrorMessage(result));
 }
 
+/* It wants to copy rows in or out: there would be one such result after the other. */
+static bool is_copy(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+
+	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 /* Waits for the answer to what `sent` says was sent. */
-static enum store_result finish(struct store *store, int sent, PGresult **out)
+static enum store_result finish(struct store *store, int sent, int columns, bool row,
+				PGresult **out)
 {
 	PGresult *result = NULL, *next;
 	enum store_result rc;
@@ -348,9 +372,9 @@ static enum store_result finish(struct store *store, int sent, PGresult **out)
 			PQclear(result);
 			result = next;
 		}
-	} while (next);
+	} while (next && !is_copy(next));
 	if (rc == STORE_OK)
-		rc = take_result(store, result);
+		rc = take_result(store, result, columns, row);
 	if (rc == STORE_OK)
 		*out = result;
 	else
@@ -368,8 +392,8 @@ static enum store_result plan_for_growth(struct store *store)
 
 	if (store->planned)
 		return STORE_OK;
-	rc = finish(store, PQsendQueryParams(store->conn, sql, 0, NULL, NULL, NULL, NULL, 0),
-		    &result);
+	rc = finish(store, PQsendQueryParams(store->conn, sql, 0, NULL, NULL, NULL, NULL, 0), 1,
+		    true, &result);
 	PQclear(result);
 	store->planned = rc == STORE_OK;
 	return rc;
@@ -388,8 +412,8 @@ static enum store_result prepare(struct store *store, const struct pg_call *call
 	if (store->direct && store->used[call->lasting] && !store->prepared[call->lasting]) {
 		rc = plan_for_growth(store);
 		if (rc == STORE_OK)
-			rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL),
-				    &result);
+			rc = finish(store, PQsendPrepare(store->conn, name, call->sql, 0, NULL), 0,
+				    false, &result);
 		PQclear(result);
 		store->prepared[call->lasting] = rc == STORE_OK;
 	}
@@ -414,7 +438,7 @@ enum store_result pg_run_here(struct store *store, const struct pg_call *call, P
 	else
 		sent = PQsendQueryParams(store->conn, call->sql, call->count, NULL, call->values,
 					 NULL, NULL, 0);
-	return finish(store, sent, out);
+	return finish(store, sent, call->columns, call->row, out);
 }
 
 /* Connects where there is no connection, and sees to the schema of a new one. */
@@ -444,9 +468,8 @@ enum store_result pg_stream(struct store *store, const struct pg_call *call,
 		result = rc == STORE_OK ? PQgetResult(store->conn) : NULL;
 		if (!result)
 			break;
-		if (PQresultStatus(result) != PGRES_SINGLE_TUPLE)
-			rc = take_result(store, result);
-		else
+		rc = take_result(store, result, call->columns, false);
+		if (rc == STORE_OK && PQresultStatus(result) == PGRES_SINGLE_TUPLE)
 			more = take(context, result);
 		PQclear(result);
 		pg_begin(store);
@@ -554,7 +577,8 @@ enum store_result pg_report_begin(struct store *store)
 	const struct pg_call begin = {.sql = "BEGIN"};
 	const struct pg_call lift = {.sql = "SELECT set_config('statement_timeout', $1, true)",
 				     .count = 1,
-				     .values = values};
+				     .values = values,
+				     .columns = 1};
 	enum store_result rc;
 	PGresult *result;
 

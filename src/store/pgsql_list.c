@@ -19,8 +19,10 @@ static struct pg_call call_of(const struct sql_query *query, const char **values
 {
 	for (size_t i = 0; i < query->count; i++)
 		values[i] = query->values[i].text ? query->values[i].text : query->values[i].digits;
-	return (struct pg_call){
-	    .sql = query->sql.buf, .count = (int)query->count, .values = values};
+	return (struct pg_call){.sql = query->sql.buf,
+				.count = (int)query->count,
+				.values = values,
+				.columns = (int)query->columns};
 }
 
 /* Only what is an address can be cast to one. */
@@ -49,7 +51,7 @@ static bool take_row(void *context, const PGresult *result)
 	const struct taker *taker = context;
 	char *row[COLUMNS_MOST];
 
-	for (int i = 0; i < PQnfields(result) && i < COLUMNS_MOST; i++)
+	for (int i = 0; i < PQnfields(result); i++) /* as many as the query says */
 		row[i] = PQgetvalue(result, 0, i);
 	return taker->take(taker->context, row);
 }
@@ -81,14 +83,15 @@ static enum store_result begin(struct store *store)
 static enum store_result change(struct store *store, const struct sql_query *query, int64_t *rows)
 {
 	const char *values[SQL_VALUES_MOST];
-	const struct pg_call call = call_of(query, values);
+	struct pg_call call = call_of(query, values);
+	enum store_result rc;
 	PGresult *result;
-	enum store_result rc = pg_run_here(store, &call, &result);
 
+	call.row = call.columns > 0;
+	rc = pg_run_here(store, &call, &result);
 	if (rc != STORE_OK)
 		return rc;
-	*rows = strtoll(PQntuples(result) ? PQgetvalue(result, 0, 0) : PQcmdTuples(result), NULL,
-			10);
+	*rows = strtoll(call.row ? PQgetvalue(result, 0, 0) : PQcmdTuples(result), NULL, 10);
 	PQclear(result);
 	return rc;
 }
@@ -148,6 +151,7 @@ const struct sql_server sql_server = {
     .change = change,
     .end = end,
     .wants_retry = pg_wants_retry,
+    .unexpected = pg_unexpected,
     .add_tuples = add_tuples,
     .add_clients = add_clients,
 };

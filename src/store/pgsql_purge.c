@@ -67,8 +67,11 @@ static enum store_result purge_pages(struct store *store, const struct table *ta
 {
 	char from[TID_SIZE], to[TID_SIZE];
 	const char *const values[] = {ages[0], ages[1], from, to};
-	const struct pg_call call = {
-	    .sql = dry_run ? table->count : table->delete, .count = 4, .values = values};
+	const struct pg_call call = {.sql = dry_run ? table->count : table->delete,
+				     .count = 4,
+				     .values = values,
+				     .columns = dry_run,
+				     .row = dry_run};
 	enum store_result rc;
 	PGresult *result;
 
@@ -89,7 +92,7 @@ static enum store_result purge_table(struct store *store, struct store_purge *pu
 {
 	char old[NUMBER_SIZE], bad[NUMBER_SIZE];
 	const char *const ages[] = {old, bad};
-	const struct pg_call pages_call = {.sql = table->pages};
+	const struct pg_call pages_call = {.sql = table->pages, .columns = 1, .row = true};
 	enum store_result rc;
 	int64_t pages = 0;
 
@@ -117,7 +120,8 @@ static enum store_result purge_table(struct store *store, struct store_purge *pu
 static enum store_result lock(struct store *keeper, bool *got)
 {
 	const struct pg_call begin = {.sql = "BEGIN"};
-	const struct pg_call call = {.sql = "SELECT pg_try_advisory_xact_lock(1651270010)::int"};
+	const struct pg_call call = {
+	    .sql = "SELECT pg_try_advisory_xact_lock(1651270010)::int", .columns = 1, .row = true};
 	PGresult *result;
 	enum store_result rc = pg_connect(keeper);
 

@@ -35,6 +35,7 @@ static const char no_limit_sql[] = "SELECT set_config('statement_timeout', '0', 
 /* Two hosts may both want to: one waits for the other, until its transaction ends. The number is
  * bley's own. */
 static const char lock_sql[] = "SELECT pg_advisory_xact_lock(1651270009)";
+enum { FOUND_SCHEMA, FOUND_STATUS, FOUND_LOG, FOUND };
 static const char found_sql[] =
     "SELECT to_regclass('bley_schema') IS NOT NULL,"
     " to_regclass('bley_status') IS NOT NULL, to_regclass('bley_log') IS NOT NULL";
@@ -88,17 +89,20 @@ static enum store_result run(struct store *store, const char *sql, int64_t *rows
 	return rc;
 }
 
-static enum store_result query(struct store *store, const char *sql, int column, int64_t *value)
+/* The row that a statement gives: numbers, and 1 for true. */
+static enum store_result query(struct store *store, const char *sql, int columns, int64_t *values)
 {
-	const struct pg_call call = {.sql = sql};
+	const struct pg_call call = {.sql = sql, .columns = columns, .row = true};
 	PGresult *result;
 	enum store_result rc = pg_run_here(store, &call, &result);
-	const char *text;
 
 	if (rc != STORE_OK)
 		return rc;
-	text = PQgetvalue(result, 0, column);
-	*value = *text == 't' ? 1 : strtoll(text, NULL, 10);
+	for (int i = 0; i < columns; i++) {
+		const char *text = PQgetvalue(result, 0, i);
+
+		values[i] = *text == 't' ? 1 : strtoll(text, NULL, 10);
+	}
 	PQclear(result);
 	return rc;
 }
@@ -115,12 +119,12 @@ static enum store_result run_all(struct store *store, const char *const *stateme
 static enum store_result take_over_status(struct store *store, struct store_schema_report *report)
 {
 	int64_t before = 0, after = 0;
-	enum store_result rc = query(store, "SELECT count(*) FROM bley_status", 0, &before);
+	enum store_result rc = query(store, "SELECT count(*) FROM bley_status", 1, &before);
 
 	if (rc == STORE_OK)
 		rc = run_all(store, take_status, sizeof(take_status) / sizeof(take_status[0]));
 	if (rc == STORE_OK)
-		rc = query(store, "SELECT count(*) FROM bley_status", 0, &after);
+		rc = query(store, "SELECT count(*) FROM bley_status", 1, &after);
 	report->folded = before - after;
 	report->converted += before;
 	report->taken_over = true;
@@ -142,18 +146,14 @@ static enum store_result take_over_log(struct store *store, struct store_schema_
 /* Within the transaction, with the lock held. */
 static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
 {
-	int64_t schema = 0, status = 0, log = 0;
-	enum store_result rc = query(store, found_sql, 0, &schema);
+	int64_t found[FOUND] = {0};
+	enum store_result rc = query(store, found_sql, FOUND, found);
 
-	if (rc == STORE_OK && schema)
+	if (rc == STORE_OK && found[FOUND_SCHEMA])
 		return STORE_OK; /* another process was faster */
-	if (rc == STORE_OK)
-		rc = query(store, found_sql, 1, &status);
-	if (rc == STORE_OK)
-		rc = query(store, found_sql, 2, &log);
-	if (rc == STORE_OK && status)
+	if (rc == STORE_OK && found[FOUND_STATUS])
 		rc = take_over_status(store, report);
-	if (rc == STORE_OK && log)
+	if (rc == STORE_OK && found[FOUND_LOG])
 		rc = take_over_log(store, report);
 	if (rc == STORE_OK)
 		rc = run_all(store, make_rest, sizeof(make_rest) / sizeof(make_rest[0]));
@@ -165,11 +165,12 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 {
 	char error[PG_ERROR_SIZE], state[sizeof(store->sqlstate)];
 	enum store_result rc = run(store, "BEGIN", NULL);
+	int64_t ignored;
 
 	if (rc == STORE_OK)
-		rc = run(store, no_limit_sql, NULL);
+		rc = query(store, no_limit_sql, 1, &ignored);
 	if (rc == STORE_OK)
-		rc = run(store, lock_sql, NULL);
+		rc = query(store, lock_sql, 1, &ignored);
 	if (rc == STORE_OK)
 		rc = upgrade_locked(store, report);
 	if (rc == STORE_OK)
@@ -208,7 +209,8 @@ static enum store_result read_version(struct store *store, int64_t *version)
 {
 	char timeout[NUMBER_SIZE];
 	const char *const values[] = {timeout};
-	const struct pg_call call = {.sql = version_sql, .count = 1, .values = values};
+	const struct pg_call call = {
+	    .sql = version_sql, .count = 1, .values = values, .columns = 3, .row = true};
 	PGresult *result;
 	enum store_result rc;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "store/sql.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -122,9 +123,32 @@ static void add_filter(struct sql_query *q, const struct store_filter *filter, c
 			       filter->status, "");
 }
 
+int sql_status(int64_t value)
+{
+	return value < STORE_CLEAN ? STORE_CLEAN : value > INT_MAX ? INT_MAX : (int)value;
+}
+
+int sql_fail_count(int64_t value)
+{
+	return value < 0 ? 0 : value > INT_MAX ? INT_MAX : (int)value;
+}
+
+int64_t sql_age(int64_t value)
+{
+	return value < 0 ? 0 : value;
+}
+
 static int64_t number(char *const *row, int column)
 {
 	return strtoll(row[column], NULL, 10);
+}
+
+/* A score, which others may have written. */
+static int score(char *const *row, int column)
+{
+	int64_t value = number(row, column);
+
+	return value < INT_MIN ? INT_MIN : value > INT_MAX ? INT_MAX : (int)value;
 }
 
 static struct store_tuple tuple_of(char *const *row)
@@ -139,6 +163,8 @@ struct taker {
 	store_take_stat *stat;
 	store_take_graph *graph;
 	enum store_stat_kind kind;
+	const struct store_graph_query *pictures;
+	bool unexpected; /* a row was none that the statement can give */
 	void *context;
 };
 
@@ -146,9 +172,9 @@ static bool take_row(void *context, char *const *result)
 {
 	const struct taker *taker = context;
 	const struct store_row row = {.tuple = tuple_of(result),
-				      .status = (int)number(result, 3),
-				      .fail_count = (int)number(result, 4),
-				      .age_us = number(result, 5)};
+				      .status = sql_status(number(result, 3)),
+				      .fail_count = sql_fail_count(number(result, 4)),
+				      .age_us = sql_age(number(result, 5))};
 
 	return taker->row(taker->context, &row);
 }
@@ -160,6 +186,7 @@ enum store_result sql_list(struct store *store, const struct store_filter *filte
 	struct sql_query q = SQL_QUERY_INIT;
 	enum store_result rc;
 
+	q.columns = 6;
 	strbuf_addstr(&q.sql, "SELECT ip, sender, recipient, status, fail_count, ");
 	add_expression(&q, sql_server.age, "last_action");
 	strbuf_addstr(&q.sql, " FROM bley_status WHERE true");
@@ -177,10 +204,10 @@ static bool take_log(void *context, char *const *result)
 {
 	const struct taker *taker = context;
 	struct store_log_row row = {
-	    .tuple = tuple_of(result), .action = result[3], .age_us = number(result, 5)};
+	    .tuple = tuple_of(result), .action = result[3], .age_us = sql_age(number(result, 5))};
 
 	for (int i = 0; i < STORE_LOG_CHECKS; i++)
-		row.checks[i] = (int)number(result, 6 + i);
+		row.checks[i] = score(result, 6 + i);
 	return taker->log(taker->context, &row, number(result, 4));
 }
 
@@ -192,6 +219,7 @@ enum store_result sql_read_log(struct store *store, const struct store_filter *f
 	struct sql_query q = SQL_QUERY_INIT;
 	enum store_result rc;
 
+	q.columns = 6 + STORE_LOG_CHECKS;
 	strbuf_addstr(&q.sql, "SELECT ip, sender, recipient, action, ");
 	add_expression(&q, sql_server.since_1970, "logtime");
 	strbuf_addstr(&q.sql, ", ");
@@ -225,6 +253,7 @@ static enum store_result forget_rows(struct store *store, const struct store_fil
 	struct sql_query q = SQL_QUERY_INIT;
 	enum store_result rc;
 
+	q.columns = dry_run;
 	strbuf_addf(&q.sql, "%s FROM bley_cache WHERE ip IN (SELECT ip FROM bley_status WHERE true",
 		    verb);
 	add_filter(&q, filter, "last_action");
@@ -238,6 +267,7 @@ static enum store_result forget_rows(struct store *store, const struct store_fil
 	if (rc != STORE_OK)
 		return rc;
 	q = SQL_QUERY_INIT;
+	q.columns = dry_run;
 	strbuf_addf(&q.sql, "%s FROM bley_status WHERE true", verb);
 	add_filter(&q, filter, "last_action");
 	rc = sql_server.change(store, &q, &out->tuples);
@@ -266,16 +296,20 @@ enum store_result sql_forget(struct store *store, const struct store_filter *fil
 
 static bool take_stat(void *context, char *const *row)
 {
-	const struct taker *taker = context;
+	struct taker *taker = context;
+	int64_t reason = number(row, 4);
 	const struct store_stat stat = {.kind = taker->kind,
 					.name = row[1],
 					.count = number(row, 0),
 					.seconds = number(row, 2),
 					.deferred = number(row, 3),
-					.reason = (enum store_stat_reason)number(row, 4)};
+					.reason = (enum store_stat_reason)reason};
 
-	taker->stat(taker->context, &stat);
-	return true;
+	taker->unexpected = reason < 0 || reason >= STORE_REASONS || stat.count < 0 ||
+			    stat.seconds < -1 || stat.deferred < 0;
+	if (!taker->unexpected)
+		taker->stat(taker->context, &stat);
+	return !taker->unexpected;
 }
 
 static void add_decisions(struct sql_query *q, const struct store_stat_query *wanted,
@@ -297,9 +331,11 @@ enum store_result sql_stats(struct store *store, const struct store_stat_query *
 	struct taker taker = {.stat = take, .context = context};
 	enum store_result rc = STORE_OK;
 
-	for (int kind = STORE_STAT_DECISIONS; rc == STORE_OK && kind <= STORE_STAT_CLIENT; kind++) {
+	for (int kind = STORE_STAT_DECISIONS;
+	     rc == STORE_OK && !taker.unexpected && kind <= STORE_STAT_CLIENT; kind++) {
 		struct sql_query q = SQL_QUERY_INIT;
 
+		q.columns = 5;
 		taker.kind = (enum store_stat_kind)kind;
 		if (!store_stat_wants(wanted, taker.kind))
 			continue;
@@ -312,16 +348,16 @@ enum store_result sql_stats(struct store *store, const struct store_stat_query *
 		rc = sql_server.stream(store, &q, take_stat, &taker);
 		strbuf_release(&q.sql);
 	}
-	return rc;
+	return rc == STORE_OK && taker.unexpected ? sql_server.unexpected(store) : rc;
 }
 
 static bool take_sum(void *context, char *const *row)
 {
-	const struct taker *taker = context;
+	struct taker *taker = context;
 
-	taker->graph(taker->context, (int)number(row, 0), (enum store_graph_class)number(row, 1),
-		     number(row, 2));
-	return true;
+	taker->unexpected = !graph_take(taker->pictures, number(row, 0), number(row, 1),
+					number(row, 2), taker->graph, taker->context);
+	return !taker->unexpected;
 }
 
 enum store_result sql_graph(struct store *store, const struct store_graph_query *wanted,
@@ -329,7 +365,7 @@ enum store_result sql_graph(struct store *store, const struct store_graph_query 
 {
 	const struct sql_server *s = &sql_server;
 	long long start_us = wanted->start_s * US_PER_S, slot_us = wanted->slot_s * US_PER_S;
-	struct taker taker = {.graph = take, .context = context};
+	struct taker taker = {.graph = take, .pictures = wanted, .context = context};
 	char start[EXPRESSION_SIZE], slot[EXPRESSION_SIZE];
 	struct sql_query q = SQL_QUERY_INIT;
 	enum store_result rc;
@@ -339,8 +375,9 @@ enum store_result sql_graph(struct store *store, const struct store_graph_query 
 	snprintf(slot, sizeof(slot), "greatest(0, least(%d, (%slogtime%s - %lld) %s %lld))",
 		 wanted->slots - 1, s->since_1970[0], s->since_1970[1], start_us, s->divided_by,
 		 slot_us);
+	q.columns = 3;
 	graph_sql(&q.sql, wanted, start, slot);
 	rc = s->stream(store, &q, take_sum, &taker);
 	strbuf_release(&q.sql);
-	return rc;
+	return rc == STORE_OK && taker.unexpected ? s->unexpected(store) : rc;
 }

@@ -30,6 +30,7 @@ struct sql_query {
 	struct strbuf sql;
 	struct sql_value values[SQL_VALUES_MOST];
 	size_t count;
+	unsigned columns;		       /* of the rows that it gives; 0: it gives none */
 	char net[SQL_NET_TEXTS][SQL_NET_SIZE]; /* for values of add_net() */
 };
 #define SQL_QUERY_INIT ((struct sql_query){.sql = STRBUF_INIT})
@@ -64,7 +65,8 @@ struct sql_server {
 	enum store_result (*stream)(struct store *store, const struct sql_query *query,
 				    sql_take *take, void *context);
 	enum store_result (*begin)(struct store *store);
-	/* Within a transaction; *rows: that were changed, or counted by a `SELECT count(*)`. */
+	/* Within a transaction; *rows: that were changed, or counted by a `SELECT count(*)` (one
+	 * column). */
 	enum store_result (*change)(struct store *store, const struct sql_query *query,
 				    int64_t *rows);
 	/* Commits where rc is STORE_OK, else rolls back and returns rc. */
@@ -72,6 +74,8 @@ struct sql_server {
 	/* Whether the last failure was one that the server asks to try again, and the operation has
 	 * time left; waits a moment then. */
 	bool (*wants_retry)(const struct store *store);
+	/* The last answer was not what had been asked for; the connection is closed. */
+	enum store_result (*unexpected)(struct store *store);
 
 	/* Add the statements for STORE_STAT_TUPLES and STORE_STAT_CLIENT: rows of count, name,
 	 * seconds, deferred, reason. since_us is never 0. */
@@ -88,6 +92,12 @@ void sql_add_number(struct sql_query *query, const char *before, int64_t value, 
 
 /* Adds `before` and the moment so long ago. */
 void sql_add_ago(struct sql_query *query, const char *before, int64_t age_us);
+
+/* Numbers as a server gives them, as what store.h promises: a row's status is never
+ * STORE_UNKNOWN, and nothing else is negative. */
+int sql_status(int64_t value);
+int sql_fail_count(int64_t value);
+int64_t sql_age(int64_t value);
 
 /* See struct store_driver. */
 enum store_result sql_open(const struct store_config *config, struct store **out, char *error,

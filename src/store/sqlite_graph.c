@@ -37,11 +37,15 @@ enum store_result lite_graph(struct store *store, const struct store_graph_query
 	add_sql(&sql, query);
 	rc = sqlite3_prepare_v2(store->db, sql.buf, -1, &stmt, NULL);
 	if (!rc) {
-		while (sqlite3_step(stmt) == SQLITE_ROW)
-			take(context, sqlite3_column_int(stmt, 0),
-			     (enum store_graph_class)sqlite3_column_int(stmt, 1),
-			     sqlite3_column_int64(stmt, 2));
+		bool fits = true;
+
+		while (fits && sqlite3_step(stmt) == SQLITE_ROW)
+			fits = graph_take(query, sqlite3_column_int64(stmt, 0),
+					  sqlite3_column_int64(stmt, 1),
+					  sqlite3_column_int64(stmt, 2), take, context);
 		rc = sqlite3_reset(stmt);
+		if (!fits)
+			rc = SQLITE_MISMATCH;
 	}
 	result = lite_result(store, rc);
 	sqlite3_finalize(stmt);
