@@ -134,14 +134,15 @@ enum store_result my_run_once(struct store *store, const char *sql, const struct
 #define MY_STREAM_MOST 16
 
 /*
- * Runs a statement and hands its rows over one by one, columns as text, so that memory does not
- * grow with them; take() returns false when it wants no more. columns: a row's.
+ * Runs a statement, on the connection as it is, and hands its rows over one by one, columns as
+ * text, so that memory does not grow with them; take() returns false when it wants no more.
+ * columns: a row's.
  */
 enum store_result my_stream(struct store *store, const char *sql, const struct my_value *values,
 			    size_t count, unsigned columns,
 			    bool (*take)(void *context, char *const *row), void *context);
 
-/* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
+/* mysql_schema.c: sees to the schema of a fresh connection; report may be NULL: mail waits. */
 enum store_result my_schema_check(struct store *store, struct store_schema_report *report);
 
 extern const char my_procedure_sql[]; /* how many MY_PROCEDUREs this user can see: 0, 1 */

@@ -20,10 +20,11 @@
 #define NOT_READY 1047		  /* Galera: WSREP has not yet prepared node for application use */
 
 /* Every text is bound as UTF-8, whatever an option file says of character sets; what a column
- * cannot hold is cut or replaced, not refused. */
+ * cannot hold is cut or replaced, not refused. A statement that waits for a lock would go on
+ * waiting when we have left. */
 #define SET_UP_WITH(isolation)                                                            \
 	"SET NAMES utf8mb4, SESSION sql_mode = '', time_zone = '+00:00', autocommit = 1," \
-	" innodb_lock_wait_timeout = %u, " isolation " = 'READ-COMMITTED'"
+	" innodb_lock_wait_timeout = %u, lock_wait_timeout = %u, " isolation " = 'READ-COMMITTED'"
 #define SET_UP SET_UP_WITH("transaction_isolation")
 #define SET_UP_OLD SET_UP_WITH("tx_isolation")
 
@@ -223,13 +224,24 @@ static void read_option_files(MYSQL *conn)
 #endif
 }
 
+static unsigned timeout_s(const struct store *store)
+{
+	return store->config.timeout_ms < 1000 ? 1 : (unsigned)store->config.timeout_ms / 1000;
+}
+
+/* How long an answer is waited for. */
+static unsigned answer_s(const struct store *store)
+{
+	const unsigned report = STORE_REPORT_MS / 1000;
+	unsigned seconds = timeout_s(store);
+
+	return store->patient && seconds < report ? report : seconds;
+}
+
 /* The library counts whole seconds; MySQL's tries a read three times. */
 static void set_timeouts(MYSQL *conn, const struct store *store)
 {
-	const unsigned report = STORE_REPORT_MS / 1000;
-	int timeout_ms = store->config.timeout_ms;
-	unsigned seconds = timeout_ms < 1000 ? 1 : (unsigned)timeout_ms / 1000;
-	unsigned reading = store->patient && seconds < report ? report : seconds;
+	unsigned seconds = timeout_s(store), reading = answer_s(store);
 
 #ifndef MARIADB_PACKAGE_VERSION
 	reading = reading < 3 ? 1 : reading / 3;
@@ -263,13 +275,10 @@ static bool is_encrypted(const struct store *store)
 /* MariaDB before 11.1 knows the isolation level by its old name only. */
 static bool set_up(struct store *store)
 {
-	unsigned seconds = store->config.timeout_ms < 1000
-			       ? 1
-			       : (unsigned)store->config.timeout_ms / 1000;
 	bool old = strstr(mysql_get_server_info(store->conn), "MariaDB") != NULL;
 	char sql[300];
 
-	snprintf(sql, sizeof(sql), old ? SET_UP_OLD : SET_UP, seconds);
+	snprintf(sql, sizeof(sql), old ? SET_UP_OLD : SET_UP, timeout_s(store), answer_s(store));
 	return !mysql_query(store->conn, sql) && !mysql_field_count(store->conn);
 }
 
@@ -520,12 +529,10 @@ enum store_result my_stream(struct store *store, const char *sql, const struct m
 			    size_t count, unsigned columns,
 			    bool (*take)(void *context, char *const *row), void *context)
 {
-	enum store_result rc = my_ready(store);
 	MYSQL_BIND *binds = mem_alloc((count + 1) * sizeof(*binds));
 	MYSQL_STMT *stmt = NULL;
+	enum store_result rc = prepare(store, sql, count, &stmt);
 
-	if (rc == STORE_OK)
-		rc = prepare(store, sql, count, &stmt);
 	bind_values(binds, values, count);
 	if (rc == STORE_OK && (mysql_stmt_bind_param(stmt, binds) || mysql_stmt_execute(stmt)))
 		rc = stmt_failed(store, stmt);

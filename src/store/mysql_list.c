@@ -46,9 +46,13 @@ static enum store_result stream(struct store *store, const struct sql_query *que
 				void *context)
 {
 	struct my_value values[SQL_VALUES_MOST];
+	enum store_result rc;
 
 	copy_values(values, query);
 	my_begin(store);
+	rc = my_ready(store);
+	if (rc != STORE_OK)
+		return rc;
 	return my_stream(store, query->sql.buf, values, query->count, query->columns, take,
 			 context);
 }

@@ -188,8 +188,10 @@ static enum store_result find_end(struct work *work, const struct table *table,
 
 	values[n++] = (struct my_value){.number = work->rows};
 	my_begin(work->store);
-	rc = my_stream(work->store, table->find, values, n, (unsigned)table->keys, take_key,
-		       &finder);
+	rc = my_ready(work->store);
+	if (rc == STORE_OK)
+		rc = my_stream(work->store, table->find, values, n, (unsigned)table->keys, take_key,
+			       &finder);
 	/* a text with a NUL, which is none of bley's, would be found for ever */
 	*found = finder.found && memcmp(start, end, sizeof(*end)) != 0;
 	return rc;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/strbuf.h"
+#include "store/sql.h"
 
 /*
  * The tables and their columns are the Python daemon's. New ones are made and filled under names of
@@ -258,7 +259,78 @@ static enum store_result make_new(struct store *store, const char *suffix,
 	return rc;
 }
 
-static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
+static bool take_name(void *context, char *const *row)
+{
+	struct strbuf *sql = context;
+
+	strbuf_addf(sql, "%s`%s`", sql->len ? ", " : "DROP TABLE IF EXISTS ", row[0]);
+	return true;
+}
+
+/*
+ * What attempts that were broken off have left behind, and the Python daemon's tables, taken over.
+ * all: also what may be an attempt of another node's that is at work, which finds then that it
+ * comes too late; else only what is older than that can be.
+ */
+static enum store_result drop_leftovers(struct store *store, bool all)
+{
+	static const char names_sql[] =
+	    "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
+	    " AND table_name REGEXP '^bley_(schema|status|log)_new_[0-9a-f]+(" OLD ")?$'"
+	    " AND (? OR create_time < NOW() - INTERVAL 2 HOUR)";
+	const struct my_value value = {.number = all};
+	struct strbuf sql = STRBUF_INIT;
+	enum store_result rc = my_stream(store, names_sql, &value, 1, 1, take_name, &sql);
+
+	if (rc == STORE_OK && sql.len)
+		rc = run(store, sql.buf, NULL);
+	strbuf_release(&sql);
+	return rc;
+}
+
+static enum store_result too_large(struct store *store)
+{
+	store->code = 0;
+	snprintf(store->error, sizeof(store->error), "MySQL database %s: " SQL_TOO_LARGE,
+		 store->config.name);
+	return STORE_BROKEN;
+}
+
+/* What cannot be done in time is not begun: the server would go on when we have left, and the next
+ * one begin anew. */
+static enum store_result see_to_size(struct store *store)
+{
+	static const char *const tables[][2] = {{"bley_status", SQL_IS_LARGE("bley_status")},
+						{"bley_log", SQL_IS_LARGE("bley_log")}};
+	enum store_result rc = STORE_OK;
+
+	for (int i = 0; rc == STORE_OK && i < 2; i++) {
+		int64_t exists = 0, large = 0;
+
+		rc = ask(store, exists_sql, tables[i][0], NULL, &exists);
+		if (rc == STORE_OK && exists)
+			rc = ask(store, tables[i][1], NULL, NULL, &large);
+		if (rc == STORE_OK && large)
+			rc = too_large(store);
+	}
+	return rc;
+}
+
+/* Nobody else is at it on this server; on another node of a cluster somebody may be. */
+static enum store_result tidy_up(struct store *store)
+{
+	int64_t in_cluster = 1;
+	enum store_result rc = ask(store, "SELECT @@wsrep_on", NULL, NULL, &in_cluster);
+
+	if (rc != STORE_OK && store->code == ER_UNKNOWN_SYSTEM_VARIABLE)
+		in_cluster = 0;
+	if (store->conn)
+		rc = drop_leftovers(store, !in_cluster);
+	return store->conn ? STORE_OK : rc;
+}
+
+static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report,
+					bool mail_waits)
 {
 	struct store_schema_report done = *report;
 	char suffix[SUFFIX_SIZE], error[MY_ERROR_SIZE];
@@ -268,6 +340,12 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 
 	if (rc != STORE_OK || exists)
 		return rc; /* another process was faster */
+	if (mail_waits)
+		rc = see_to_size(store);
+	if (rc == STORE_OK)
+		rc = tidy_up(store);
+	if (rc != STORE_OK)
+		return rc;
 	snprintf(suffix, sizeof(suffix), "_new_%llx",
 		 (unsigned long long)store_clock_us() ^ (unsigned long long)getpid() << 40);
 	rc = make_new(store, suffix, &done);
@@ -285,11 +363,12 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 }
 
 /* Two hosts may both want to: one waits for the other. */
-static enum store_result upgrade(struct store *store, struct store_schema_report *report)
+static enum store_result upgrade(struct store *store, struct store_schema_report *report,
+				 bool mail_waits)
 {
 	char error[MY_ERROR_SIZE];
-	unsigned seconds = (unsigned)store->config.timeout_ms / 1000 + 1;
-	const struct my_value wait = {.number = seconds};
+	int64_t left_s = (store->deadline_us - store_clock_us()) / 1000000;
+	const struct my_value wait = {.number = left_s > 1 ? left_s : 1};
 	struct my_answer answer;
 	enum store_result rc = my_run_once(store, "SELECT GET_LOCK(concat('bley.', database()), ?)",
 					   &wait, 1, 1, &answer);
@@ -299,7 +378,7 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 	if (answer.null[0] || !answer.column[0])
 		return my_failed(store, ER_LOCK_WAIT_TIMEOUT,
 				 "another process makes or upgrades the schema");
-	rc = upgrade_locked(store, report);
+	rc = upgrade_locked(store, report, mail_waits);
 	memcpy(error, store->error, sizeof(error));
 	if (store->conn)
 		my_run_once(store, "SELECT RELEASE_LOCK(concat('bley.', database()))", NULL, 0, 1,
@@ -333,7 +412,7 @@ static enum store_result ask_version(struct store *store, int64_t *version)
 
 /* The version that is there, made or taken over where there is none. */
 static enum store_result see_to_version(struct store *store, struct store_schema_report *report,
-					int64_t *version)
+					bool mail_waits, int64_t *version)
 {
 	enum store_result rc;
 
@@ -343,7 +422,7 @@ static enum store_result see_to_version(struct store *store, struct store_schema
 			return rc;
 		if (store->config.must_exist)
 			return leave_alone(store);
-		rc = upgrade(store, report);
+		rc = upgrade(store, report, mail_waits);
 		if (rc == STORE_OK)
 			rc = ask_version(store, version);
 	} while (rc == STORE_RETRY && store->conn && store_clock_us() < store->deadline_us);
@@ -376,30 +455,6 @@ static const char procedure_sql[] =
 _Static_assert(STORE_INSERT == 1 && STORE_TOUCH == 2 && STORE_PASS == 3 && STORE_AGAIN == 4,
 	       "the numbers in procedure_sql, which stay as they are");
 
-static bool take_name(void *context, char *const *row)
-{
-	struct strbuf *sql = context;
-
-	strbuf_addf(sql, "%s`%s`", sql->len ? ", " : "DROP TABLE IF EXISTS ", row[0]);
-	return true;
-}
-
-/* The Python daemon's tables, taken over, and what attempts that were broken off have left behind.
- * One that is at work on another node all the same finds then that it comes too late. */
-static enum store_result drop_leftovers(struct store *store)
-{
-	static const char names_sql[] =
-	    "SELECT table_name FROM information_schema.tables WHERE table_schema = database()"
-	    " AND table_name REGEXP '^bley_(schema|status|log)_new_[0-9a-f]+(" OLD ")?$'";
-	struct strbuf sql = STRBUF_INIT;
-	enum store_result rc = my_stream(store, names_sql, NULL, 0, 1, take_name, &sql);
-
-	if (rc == STORE_OK && sql.len)
-		rc = run(store, sql.buf, NULL);
-	strbuf_release(&sql);
-	return rc;
-}
-
 static enum store_result make_procedure(struct store *store)
 {
 	int64_t exists = 0;
@@ -414,7 +469,7 @@ static enum store_result finish(struct store *store)
 	enum store_result rc = make_procedure(store);
 
 	if (store->conn)
-		rc = drop_leftovers(store);
+		rc = drop_leftovers(store, true);
 	return store->conn ? STORE_OK : rc;
 }
 
@@ -422,7 +477,7 @@ enum store_result my_schema_check(struct store *store, struct store_schema_repor
 {
 	struct store_schema_report done = {.to = STORE_SCHEMA_VERSION};
 	int64_t version = 0;
-	enum store_result rc = see_to_version(store, &done, &version);
+	enum store_result rc = see_to_version(store, &done, !report, &version);
 
 	if (rc == STORE_OK && !done.created && !done.taken_over)
 		done.from = (int)version;

@@ -89,7 +89,7 @@ bool pg_wants_retry(const struct store *store);
 /* The SQLSTATE of the last failure is this one. */
 bool pg_failed_with(const struct store *store, const char *sqlstate);
 
-/* pgsql_schema.c: sees to the schema of a fresh connection; report may be NULL. */
+/* pgsql_schema.c: sees to the schema of a fresh connection; report may be NULL: mail waits. */
 enum store_result pg_schema_check(struct store *store, struct store_schema_report *report);
 
 /* pgsql.c: see struct sql_server */

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "store/sql.h"
+
 /* The tables and their columns are the Python daemon's; the key and the two small tables are new.
  */
 #define STATUS_TABLE                                                       \
@@ -31,7 +33,7 @@
 static const char version_sql[] =
     "SELECT max(version), set_config('statement_timeout', $1, false), pg_backend_pid()"
     " FROM bley_schema";
-static const char no_limit_sql[] = "SELECT set_config('statement_timeout', '0', true)";
+static const char limit_sql[] = "SELECT set_config('statement_timeout', $1, true)";
 /* Two hosts may both want to: one waits for the other, until its transaction ends. The number is
  * bley's own. */
 static const char lock_sql[] = "SELECT pg_advisory_xact_lock(1651270009)";
@@ -143,14 +145,38 @@ static enum store_result take_over_log(struct store *store, struct store_schema_
 	return rc;
 }
 
+static enum store_result too_large(struct store *store)
+{
+	store->sqlstate[0] = '\0';
+	snprintf(store->error, sizeof(store->error), "PostgreSQL database %s: " SQL_TOO_LARGE,
+		 store->config.name);
+	return STORE_BROKEN;
+}
+
+/* What cannot be done in time is not begun: it would be rolled back, and begun anew by the next. */
+static enum store_result see_to_size(struct store *store, const int64_t *found)
+{
+	int64_t large = 0;
+	enum store_result rc = STORE_OK;
+
+	if (found[FOUND_STATUS])
+		rc = query(store, SQL_IS_LARGE("bley_status"), 1, &large);
+	if (rc == STORE_OK && !large && found[FOUND_LOG])
+		rc = query(store, SQL_IS_LARGE("bley_log"), 1, &large);
+	return rc == STORE_OK && large ? too_large(store) : rc;
+}
+
 /* Within the transaction, with the lock held. */
-static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report)
+static enum store_result upgrade_locked(struct store *store, struct store_schema_report *report,
+					bool mail_waits)
 {
 	int64_t found[FOUND] = {0};
 	enum store_result rc = query(store, found_sql, FOUND, found);
 
 	if (rc == STORE_OK && found[FOUND_SCHEMA])
 		return STORE_OK; /* another process was faster */
+	if (rc == STORE_OK && mail_waits)
+		rc = see_to_size(store, found);
 	if (rc == STORE_OK && found[FOUND_STATUS])
 		rc = take_over_status(store, report);
 	if (rc == STORE_OK && found[FOUND_LOG])
@@ -161,18 +187,50 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 	return rc;
 }
 
-static enum store_result upgrade(struct store *store, struct store_schema_report *report)
+/* Until the transaction's end no statement goes on in the server when our time is over and we have
+ * left; a little less, so that its own word of it still comes. */
+static enum store_result set_limit(struct store *store)
+{
+	long long left_ms = (store->deadline_us - store_clock_us()) / 1000;
+	char limit[NUMBER_SIZE];
+	const char *const values[] = {limit};
+	const struct pg_call call = {
+	    .sql = limit_sql, .count = 1, .values = values, .columns = 1, .row = true};
+	PGresult *result;
+	enum store_result rc;
+
+	snprintf(limit, sizeof(limit), "%lld", left_ms > 1 ? left_ms - left_ms / 8 : 1);
+	rc = pg_run_here(store, &call, &result);
+	if (rc == STORE_OK)
+		PQclear(result);
+	return rc;
+}
+
+static enum store_result lock(struct store *store)
+{
+	int64_t nothing;
+	enum store_result rc = query(store, lock_sql, 1, &nothing);
+
+	if (rc != STORE_OK && pg_failed_with(store, "57014")) /* the limit was reached */
+		snprintf(store->error, sizeof(store->error),
+			 "PostgreSQL database %s: another process is making or taking over bley's "
+			 "tables",
+			 store->config.name);
+	return rc;
+}
+
+static enum store_result upgrade(struct store *store, struct store_schema_report *report,
+				 bool mail_waits)
 {
 	char error[PG_ERROR_SIZE], state[sizeof(store->sqlstate)];
 	enum store_result rc = run(store, "BEGIN", NULL);
-	int64_t ignored;
 
 	if (rc == STORE_OK)
-		rc = query(store, no_limit_sql, 1, &ignored);
+		rc = set_limit(store);
 	if (rc == STORE_OK)
-		rc = query(store, lock_sql, 1, &ignored);
+		rc = lock(store);
 	if (rc == STORE_OK)
-		rc = upgrade_locked(store, report);
+		rc = upgrade_locked(store, report, mail_waits);
 	if (rc == STORE_OK)
 		return run(store, "COMMIT", NULL);
 	memcpy(error, store->error, sizeof(error));
@@ -232,7 +290,7 @@ enum store_result pg_schema_check(struct store *store, struct store_schema_repor
 	enum store_result rc = read_version(store, &version);
 
 	if (rc != STORE_OK && pg_failed_with(store, "42P01")) { /* there is no such table */
-		rc = store->config.must_exist ? leave_alone(store) : upgrade(store, &done);
+		rc = store->config.must_exist ? leave_alone(store) : upgrade(store, &done, !report);
 		if (rc == STORE_OK)
 			rc = read_version(store, &version);
 	}

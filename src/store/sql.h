@@ -55,7 +55,7 @@ struct sql_server {
 	void (*close)(struct store *store);
 	const char *(*error)(struct store *store);
 	enum store_result (*connect)(struct store *store);
-	/* Sees to the schema of a fresh connection; report may be NULL. */
+	/* Sees to the schema of a fresh connection; report may be NULL: mail waits. */
 	enum store_result (*see_to_schema)(struct store *store, struct store_schema_report *report);
 
 	/* Adds a condition: `ip` lies in the network, which is no single address. */
@@ -98,6 +98,14 @@ void sql_add_ago(struct sql_query *query, const char *before, int64_t age_us);
 int sql_status(int64_t value);
 int sql_fail_count(int64_t value);
 int64_t sql_age(int64_t value);
+
+/* Whether one of the Python daemon's tables has more rows than a handler takes over while mail
+ * waits: so few are copied within the shortest db_timeout. */
+#define SQL_IS_LARGE(table) \
+	"SELECT count(*) >= 10000 FROM (SELECT 1 FROM " table " LIMIT 10000) AS few"
+#define SQL_TOO_LARGE                                                                  \
+	"the Python daemon's tables are too large to be taken over while mail waits: " \
+	"run 'bleyctl init'"
 
 /* See struct store_driver. */
 enum store_result sql_open(const struct store_config *config, struct store **out, char *error,

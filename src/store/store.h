@@ -255,8 +255,9 @@ struct store_driver {
 	/*
 	 * Opens or connects. Brings an empty database and one of the Python daemon's up to this
 	 * schema (one transaction where the engine can, restartable where not); refuses a newer
-	 * schema. On failure *out is untouched and error says what to fix (naming host or file,
-	 * never the password).
+	 * schema, and on a server tables of the Python daemon that are too large for timeout_ms. On
+	 * failure *out is untouched and error says what to fix (naming host or file, never the
+	 * password).
 	 */
 	enum store_result (*open)(const struct store_config *config, struct store **out,
 				  char *error, size_t size);

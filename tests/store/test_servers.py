@@ -17,7 +17,9 @@ BLEY = {"dbuser": "bley", "dbpass": "s3cret"}
 
 
 class ServerCase:
-    """What holds on every server. The kind gives: make(), keys(), sql(), lock(), kill_connections()."""
+    """What holds on every server. The kind gives: make(), keys(), sql(), lock(), kill_connections(), and for a take-over python(),
+    which makes the Python daemon's tables with so many rows more in each or in these, tables(), connections() and is_taken_over(),
+    whether one is at work."""
 
     @classmethod
     def setUpClass(cls):
@@ -197,6 +199,46 @@ class ServerCase:
         self.assertEqual(self.bleyctl("purge").returncode, 0)
         self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "0")
 
+    TABLES = {"bley_cache", "bley_log", "bley_schema", "bley_status"}
+
+    def test_small_tables_are_taken_over_while_mail_waits(self):
+        self.python(5000)
+        handlers = [self.handler() for _ in range(4)]
+        for handler in handlers:
+            handler.send(bleytest.suspicious())
+        self.assertEqual([handler.answer() for handler in handlers], [DEFER] * 4)
+        self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "5005")
+        self.assertEqual(self.tables(), self.TABLES)
+        self.assertFalse(self.faults())
+
+    def test_large_tables_are_not(self):
+        """Nor does a try do harm; and while init is at it nothing in the server goes on waiting for handlers that have left."""
+        for part in "bley_status", "bley_log":
+            with self.subTest(part):
+                self.name = self.server.database()
+                self.configure(db_timeout=4)
+                self.python(20000, part)
+                for handler in (handlers := [self.handler() for _ in range(3)]):
+                    self.assertEqual(handler.ask_suspicious(), "DUNNO")
+                    self.wait_for_log(f"error: .*database {self.name}: the Python daemon's tables are too large to be taken"
+                                      " over while mail waits: run 'bleyctl init'")
+                self.assertEqual([line for line in self.faults() if self.name in line and "too large" not in line], [])
+                self.assertEqual(self.tables(), {"bley_log", "bley_status"})
+                holder = self.lock("bley_log")
+                process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "init"])
+                self.wait_until(self.is_taken_over, "init at work")
+                for handler in (late := [self.handler() for _ in range(2)]):
+                    self.assertEqual(handler.ask_suspicious(), "DUNNO")
+                for handler in handlers + late:
+                    handler.finish()
+                self.assertIn("another process", self.faults()[-1])
+                self.wait_until(lambda: self.connections() == 1, "only init's connection")
+                bleytest.stop(holder)
+                self.assertEqual(process.wait(bleytest.PATIENCE), 0)
+                self.assertEqual(self.tables(), self.TABLES)
+                self.assertGreaterEqual(int(self.query(f"SELECT count(*) FROM {part}")), 20000)
+                self.wait_for_decisions(self.handler())
+
     def trips_of(self, handler, proxy, **changes):
         """The round trips of a decision before its answer, and of its log row after it."""
         rows = int(self.query("SELECT count(*) FROM bley_log"))
@@ -283,6 +325,26 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
         for table in ("bley_status", "bley_cache"):
             self.query(f"UPDATE {table} SET last_action = last_action - {seconds} * interval '1 second'")
 
+    def python(self, rows, *tables):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "python.sql"), encoding="utf-8") as stream:
+            self.query("SET ROLE bley;\n" + stream.read())
+        if "bley_log" not in tables:
+            self.query("INSERT INTO bley_status SELECT '192.0.2.9', 0, now(), n, 'r@example.org', 0"
+                       f" FROM generate_series(1, {rows}) n")
+        if "bley_status" not in tables:
+            self.query("INSERT INTO bley_log SELECT now(), '192.0.2.9', n, 'r@example.org', 'DUNNO'"
+                       f" FROM generate_series(1, {rows}) n")
+
+    def tables(self):
+        return set(self.query("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'bley%'").split())
+
+    def connections(self):
+        return int(self.query("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bley'"
+                              f" AND datname = '{self.name}'"))
+
+    def is_taken_over(self):
+        return self.query("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted") != ""
+
     def take_rights(self):
         self.query("ALTER TABLE bley_schema OWNER TO postgres; ALTER TABLE bley_status OWNER TO postgres;"
                    "ALTER TABLE bley_cache OWNER TO postgres; ALTER TABLE bley_log OWNER TO postgres;"
@@ -301,13 +363,13 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
         with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
             return [pid, *map(int, stream.read().split())]
 
-    def lock(self):
+    def lock(self, table="bley_status"):
         """A process that holds the table until it is stopped."""
         process = subprocess.Popen(
             [os.path.join(self.server.bin, "psql"), "-X", "-q", "-A", "-t", "-h", self.server.host, "-p", str(self.server.port),
              "-U", "postgres", "-d", self.name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.addCleanup(bleytest.stop, process)
-        process.stdin.write("BEGIN; LOCK TABLE bley_status IN ACCESS EXCLUSIVE MODE; SELECT 'held';\n")
+        process.stdin.write(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE; SELECT 'held';\n")
         process.stdin.flush()
         self.assertEqual(process.stdout.readline(), "held\n")
         return process
@@ -463,6 +525,24 @@ class MariaDB(ServerCase, bleytest.TestCase):
         self.assertEqual(process.stdout.readline(), "held\n")
         return process
 
+    def python(self, rows, *tables):
+        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_mysql.sql"), encoding="utf-8") as stream:
+            self.query(stream.read())
+        if "bley_log" not in tables:
+            self.query(f"INSERT INTO bley_status SELECT '192.0.2.9', 0, NOW(), seq, 'r@example.org', 0 FROM seq_1_to_{rows}")
+        if "bley_status" not in tables:
+            self.query("INSERT INTO bley_log (logtime, ip, sender, recipient, action)"
+                       f" SELECT NOW(), '192.0.2.9', seq, 'r@example.org', 'DUNNO' FROM seq_1_to_{rows}")
+
+    def tables(self):
+        return set(self.query("SHOW TABLES").split())
+
+    def connections(self):
+        return int(self.query(f"SELECT count(*) FROM information_schema.processlist WHERE user = 'bley' AND db = '{self.name}'"))
+
+    def is_taken_over(self):
+        return self.query(f"SELECT IS_USED_LOCK('bley.{self.name}')").strip() != "\\N"
+
     def lock(self, table="bley_status"):
         return self.hold(f"LOCK TABLES {table} WRITE")
 
@@ -507,9 +587,7 @@ class MariaDB(ServerCase, bleytest.TestCase):
 
     def test_init_is_killed_in_mid_take_over(self):
         """The Python daemon's tables are whole, and the next one begins anew and leaves nothing behind."""
-        with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "python_mysql.sql"), encoding="utf-8") as stream:
-            self.query(stream.read())
-        self.query("INSERT INTO bley_status SELECT '192.0.2.9', 0, NOW(), seq, 'r@example.org', 0 FROM seq_1_to_2000")
+        self.python(2000, "bley_status")
         holder = self.lock("bley_log")
         process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "init"])
         self.wait_until(lambda: "bley_log_new_" in self.query("SHOW TABLES"), "the second of the tables")
@@ -518,8 +596,13 @@ class MariaDB(ServerCase, bleytest.TestCase):
         bleytest.stop(holder)
         self.assertIn("bley_status_new_", self.query("SHOW TABLES"))
         self.query("CREATE TABLE bley_status_2020 AS SELECT * FROM bley_status")
-        done = self.bleyctl("init")
-        self.assertEqual(done.returncode, 0, done.stderr)
+        left = {table for table in self.tables() if "_new_" in table}
+        holder = self.lock("bley_log")
+        process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "init"])
+        self.wait_until(lambda: "bley_log_new_" in self.query("SHOW TABLES") and not left & self.tables(),
+                        "what was left behind to be gone")
+        bleytest.stop(holder)
+        self.assertEqual(process.wait(bleytest.PATIENCE), 0)
         self.assertEqual(self.query("SHOW TABLES").split(),
                          ["bley_cache", "bley_log", "bley_schema", "bley_status", "bley_status_2020"])
         self.assertEqual(self.query("SELECT count(*) FROM bley_status").strip(), "2004")
