@@ -36,6 +36,19 @@
 #define OLD "_old" /* what was there before */
 #define TEXT(value) "CONVERT(" value " USING utf8mb4) COLLATE utf8mb4_bin"
 
+/* An address as lookups spell it (ipaddr_format()); what is none stays. */
+#define HEX_OF "HEX(INET6_ATON(substring_index(ip, '%', 1)))"
+#define GROUP_AT(place) ", substr(" HEX_OF ", " place ", 4)"
+#define IS_MAPPED HEX_OF " LIKE '00000000000000000000FFFF%'"
+#define UNMAPPED TEXT("INET6_NTOA(UNHEX(right(" HEX_OF ", 8)))")
+#define GROUPS_1_TO_4 GROUP_AT("1") GROUP_AT("5") GROUP_AT("9") GROUP_AT("13")
+#define GROUPS_5_TO_8 GROUP_AT("17") GROUP_AT("21") GROUP_AT("25") GROUP_AT("29")
+#define EXPANDED TEXT("lower(concat_ws(':'" GROUPS_1_TO_4 GROUPS_5_TO_8 "))")
+#define IS_TEXT "instr(ip, ':') = 0 OR " HEX_OF " IS NULL"
+#define IP(text)                                                                                  \
+	"CASE WHEN " IS_TEXT " THEN " text " WHEN " IS_MAPPED " THEN " UNMAPPED " ELSE " EXPANDED \
+	" END"
+
 /* And whether the server is a node of a Galera cluster; one built without knows no such variable.
  */
 #define VERSION_AND(cluster) "SELECT max(version), " cluster " FROM bley_schema"
@@ -143,7 +156,7 @@ static enum store_result copy_status(struct store *store, const char *suffix,
 		    "INSERT INTO bley_status%s (ip, sender, recipient, status, last_action, "
 		    "fail_count) SELECT ",
 		    suffix);
-	strbuf_addstr(&sql, TEXT("lower(ip)") " AS a, ");
+	strbuf_addstr(&sql, IP(TEXT("lower(ip)")) " AS a, ");
 	strbuf_addstr(&sql, TEXT("lower(coalesce(sender, ''))") " AS b, ");
 	strbuf_addstr(&sql, TEXT("lower(coalesce(recipient, ''))") " AS c, ");
 	strbuf_addf(&sql,
@@ -160,7 +173,7 @@ static enum store_result copy_status(struct store *store, const char *suffix,
 static enum store_result copy_log(struct store *store, const char *suffix,
 				  struct store_schema_report *report)
 {
-	static const char columns[] = "ip, sender, recipient, action, check_dnswl, check_dnsbl,"
+	static const char columns[] = "sender, recipient, action, check_dnswl, check_dnsbl,"
 				      " check_helo, check_dyn, check_db, check_spf, check_s_eq_r";
 	const char *postmaster, *cache;
 	struct strbuf sql = STRBUF_INIT;
@@ -175,9 +188,9 @@ static enum store_result copy_log(struct store *store, const char *suffix,
 	if (rc != STORE_OK)
 		return rc;
 	strbuf_addf(&sql,
-		    "INSERT INTO bley_log%s (logtime, %s, check_postmaster, check_cache)"
-		    " SELECT %s, %s, %s, %s FROM bley_log",
-		    suffix, columns, utc, columns, postmaster, cache);
+		    "INSERT INTO bley_log%s (logtime, ip, %s, check_postmaster, check_cache)"
+		    " SELECT %s, %s, %s, %s, %s FROM bley_log",
+		    suffix, columns, utc, IP(TEXT("ip")), columns, postmaster, cache);
 	rc = run(store, sql.buf, &rows);
 	strbuf_release(&sql);
 	report->converted += rows;

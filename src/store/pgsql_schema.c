@@ -42,13 +42,33 @@ static const char found_sql[] =
     "SELECT to_regclass('bley_schema') IS NOT NULL,"
     " to_regclass('bley_status') IS NOT NULL, to_regclass('bley_log') IS NOT NULL";
 
+/* An address as lookups spell it (ipaddr_format()); what is none stays. To cast it would end the
+ * take-over, so that takes a function, which is gone when the transaction ends. inet_send() puts
+ * four bytes before the address. */
+static const char make_ip_sql[] =
+    "CREATE FUNCTION bley_expanded_ip(given text, otherwise text) RETURNS text LANGUAGE plpgsql"
+    " AS $body$ DECLARE h text; BEGIN"
+    " IF strpos(given, '/') > 0 THEN RETURN otherwise; END IF;"
+    " h := substr(encode(inet_send(split_part(given, '%', 1)::inet), 'hex'), 9);"
+    " IF h LIKE '00000000000000000000ffff%' THEN"
+    " RETURN host('0.0.0.0'::inet + ('x' || right(h, 8))::bit(32)::bigint); END IF;"
+    " RETURN concat_ws(':', substr(h, 1, 4), substr(h, 5, 4), substr(h, 9, 4), substr(h, 13, 4),"
+    " substr(h, 17, 4), substr(h, 21, 4), substr(h, 25, 4), substr(h, 29, 4));"
+    " EXCEPTION WHEN data_exception THEN RETURN otherwise; END $body$";
+static const char drop_ip_sql[] = "DROP FUNCTION bley_expanded_ip(text, text)";
+#define IP(otherwise)                                                                            \
+	"CASE WHEN strpos(ip, ':') > 0 THEN bley_expanded_ip(ip, " otherwise ") ELSE " otherwise \
+	" END"
+
 /* What a take-over does with each table that is there, in this order; counts are of rows. */
 /* The table itself stays, and with it its rights and the views that others have made of it. */
 static const char *const take_status[] = {
     "LOCK TABLE bley_status IN ACCESS EXCLUSIVE MODE",
     "ALTER TABLE bley_status ADD COLUMN IF NOT EXISTS fail_count int DEFAULT 0",
-    "CREATE TABLE bley_status_folded AS SELECT lower(ip) AS ip, min(coalesce(status, 2)) AS status,"
-    " max(coalesce(" UTC("last_action") ", " PG_NOW ")) AS last_action,"
+    "CREATE TABLE bley_status_folded AS SELECT " IP(
+	"lower(ip)") " AS ip, min(coalesce(status, 2)) AS status,"
+		     " max(coalesce(" UTC(
+			 "last_action") ", " PG_NOW ")) AS last_action,"
 					" left(lower(coalesce(sender, '')), 254) AS sender,"
 					" left(lower(coalesce(recipient, '')), 254) AS recipient,"
 					" max(coalesce(fail_count, 0)) AS fail_count FROM "
@@ -65,7 +85,7 @@ static const char *const take_status[] = {
 static const char *const take_log[] = {
     "ALTER TABLE bley_log ADD COLUMN IF NOT EXISTS check_postmaster int DEFAULT 0,"
     " ADD COLUMN IF NOT EXISTS check_cache int DEFAULT 0",
-    "UPDATE bley_log SET logtime = " UTC("logtime"),
+    "UPDATE bley_log SET logtime = " UTC("logtime") ", ip = " IP("ip"),
 };
 static const char *const make_rest[] = {
     STATUS_TABLE,
@@ -145,6 +165,18 @@ static enum store_result take_over_log(struct store *store, struct store_schema_
 	return rc;
 }
 
+static enum store_result take_over(struct store *store, const int64_t *found,
+				   struct store_schema_report *report)
+{
+	enum store_result rc = run(store, make_ip_sql, NULL);
+
+	if (rc == STORE_OK && found[FOUND_STATUS])
+		rc = take_over_status(store, report);
+	if (rc == STORE_OK && found[FOUND_LOG])
+		rc = take_over_log(store, report);
+	return rc == STORE_OK ? run(store, drop_ip_sql, NULL) : rc;
+}
+
 static enum store_result too_large(struct store *store)
 {
 	store->sqlstate[0] = '\0';
@@ -177,10 +209,8 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 		return STORE_OK; /* another process was faster */
 	if (rc == STORE_OK && mail_waits)
 		rc = see_to_size(store, found);
-	if (rc == STORE_OK && found[FOUND_STATUS])
-		rc = take_over_status(store, report);
-	if (rc == STORE_OK && found[FOUND_LOG])
-		rc = take_over_log(store, report);
+	if (rc == STORE_OK && (found[FOUND_STATUS] || found[FOUND_LOG]))
+		rc = take_over(store, found, report);
 	if (rc == STORE_OK)
 		rc = run_all(store, make_rest, sizeof(make_rest) / sizeof(make_rest[0]));
 	report->created = rc == STORE_OK && !report->taken_over;

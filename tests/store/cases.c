@@ -1239,18 +1239,26 @@ static void check_taken_over(void)
 	     "192.0.2.1|0|folded@example.com|rcpt@example.org|5\n"
 	     "192.0.2.1|2|single@example.com|rcpt@example.org|1\n"
 	     "192.0.2.2|1||rcpt@example.org|0\n"
-	     "2001:0db8:0000:0000:0000:0000:0000:0001|2|six@example.com|rcpt@example.org|3\n");
+	     "2001:0db8:0000:0000:0000:0000:0000:0001|2|six@example.com|rcpt@example.org|3\n"
+	     "fe80:0000:0000:0000:000a:0000:0000:0001|2|zone@example.com|rcpt@example.org|0\n"
+	     "no:address::|2|none@example.com|rcpt@example.org|0\n");
 	ASK("times bley_status last_action ip, sender",
 	    "2026-07-03 10:00:00.250000\n" /* summer: two hours ahead of UTC */
 	    "2026-01-15 11:30:00.000000\n"
 	    "2026-07-01 21:59:59.999999\n"
-	    "2025-12-31 23:00:00.500000\n");
+	    "2025-12-31 23:00:00.500000\n"
+	    "2025-12-31 23:00:00.000000\n"
+	    "2025-12-31 23:00:00.000000\n");
 	ROWS("SELECT ip, sender, recipient, action, check_dnswl, check_db, check_cache"
 	     " FROM bley_log ORDER BY logtime",
 	     "192.0.2.1|single@example.com|rcpt@example.org|DEFER_IF_PERMIT|0|-1|0\n"
-	     "192.0.2.2||rcpt@example.org|DUNNO|1|-1|1\n");
+	     "192.0.2.2||rcpt@example.org|DUNNO|1|-1|1\n"
+	     "2001:0db8:0000:0000:0000:0000:0000:0001|six@example.com|rcpt@example.org|"
+	     "DEFER_IF_PERMIT|0|-1|0\n"
+	     "no:address::|none@example.com|rcpt@example.org|DEFER_IF_PERMIT|0|-1|0\n");
 	ASK("times bley_log logtime logtime",
-	    "2026-01-15 11:30:00.000000\n2026-07-01 21:59:59.999999\n");
+	    "2026-01-15 11:30:00.000000\n2026-07-01 21:59:59.999999\n"
+	    "2026-07-02 10:00:00.000000\n2026-07-02 11:00:00.000000\n");
 }
 
 static void case_take_over(void)
@@ -1262,10 +1270,10 @@ static void case_take_over(void)
 	report = init_schema();
 	INT(report.created, false);
 	INT(report.taken_over, true);
-	INT(report.folded, 2);
+	INT(report.folded, 4);
 	INT(report.from, 0);
 	INT(report.to, STORE_SCHEMA_VERSION);
-	check_between(__LINE__, "converted", report.converted, 6, 8);
+	check_between(__LINE__, "converted", report.converted, 12, 14);
 	check_taken_over();
 	report = init_schema(); /* once only */
 	INT(report.taken_over, false);
@@ -1287,10 +1295,12 @@ static void case_take_over_older(void)
 	INT(init_schema().taken_over, true);
 	ROWS("SELECT sender, status, fail_count FROM bley_status WHERE sender LIKE '%e%'"
 	     " ORDER BY sender",
-	     "folded@example.com|0|0\nsingle@example.com|2|0\nsix@example.com|2|0\n");
+	     "folded@example.com|0|0\nnone@example.com|2|0\nsingle@example.com|2|0\n"
+	     "six@example.com|2|0\nzone@example.com|2|0\n");
 	ROWS("SELECT ip, check_dnswl, check_db, check_postmaster, check_cache FROM bley_log"
 	     " ORDER BY logtime",
-	     "192.0.2.1|0|-1|0|0\n192.0.2.2|1|-1|0|0\n");
+	     "192.0.2.1|0|-1|0|0\n192.0.2.2|1|-1|0|0\n"
+	     "2001:0db8:0000:0000:0000:0000:0000:0001|0|-1|0|0\nno:address::|0|-1|0|0\n");
 }
 
 static void case_race_take_over(void)

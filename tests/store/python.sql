@@ -15,6 +15,12 @@ INSERT INTO bley_status VALUES ('192.0.2.1', 2, '2026-07-03 12:00:00.250000', 'f
 INSERT INTO bley_status VALUES ('192.0.2.1', 2, '2026-01-15 12:30:00', 'single@example.com', 'rcpt@example.org', 1);
 INSERT INTO bley_status VALUES ('192.0.2.2', 1, '2026-07-01 23:59:59.999999', NULL, 'rcpt@example.org', 0);
 INSERT INTO bley_status VALUES ('2001:0db8:0000:0000:0000:0000:0000:0001', 2, '2026-01-01 00:00:00.500000', 'six@example.com', 'rcpt@example.org', 3);
+INSERT INTO bley_status VALUES ('2001:DB8::1', 2, '2025-01-01 00:00:00', 'six@example.com', 'rcpt@example.org', 1);
+INSERT INTO bley_status VALUES ('fe80::a:0:0:1%eth0', 2, '2026-01-01 00:00:00', 'zone@example.com', 'rcpt@example.org', 0);
+INSERT INTO bley_status VALUES ('::ffff:192.0.2.2', 1, '2026-06-01 00:00:00', NULL, 'rcpt@example.org', 0);
+INSERT INTO bley_status VALUES ('no:address::', 2, '2026-01-01 00:00:00', 'none@example.com', 'rcpt@example.org', 0);
 
 INSERT INTO bley_log VALUES ('2026-01-15 12:30:00', '192.0.2.1', 'single@example.com', 'rcpt@example.org', 'DEFER_IF_PERMIT', 0, 0, 2, 0, -1, 0, 0, 0, 0);
 INSERT INTO bley_log VALUES ('2026-07-01 23:59:59.999999', '192.0.2.2', '', 'rcpt@example.org', 'DUNNO', 1, 0, 0, 0, -1, 0, 0, 0, 1);
+INSERT INTO bley_log VALUES ('2026-07-02 12:00:00', '2001:DB8::1', 'six@example.com', 'rcpt@example.org', 'DEFER_IF_PERMIT', 0, 0, 2, 0, -1, 0, 0, 0, 0);
+INSERT INTO bley_log VALUES ('2026-07-02 13:00:00', 'no:address::', 'none@example.com', 'rcpt@example.org', 'DEFER_IF_PERMIT', 0, 0, 2, 0, -1, 0, 0, 0, 0);

@@ -168,7 +168,7 @@ class Faults(PostgreSQLCase):
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             done = list(pool.map(lambda _: self.bleyctl("init"), range(8)))
         self.assertEqual([(one.returncode, one.stderr) for one in done], [(0, "")] * 8)
-        self.assertEqual(self.query("SELECT count(*) FROM mine"), [("4",)])
+        self.assertEqual(self.query("SELECT count(*) FROM mine"), [("6",)])
         self.assertEqual(self.query("SELECT has_table_privilege('graph', 'bley_status', 'SELECT')"), [("t",)])
         self.assertEqual(self.query("SELECT version FROM bley_schema"), [("1",)])
 
