@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/ipaddr.h"
 #include "check/check.h"
 #include "conf/conf.h"
@@ -11,7 +12,6 @@
 #include "policy/resolving.h"
 
 #define MS_IN_SECOND 1000
-#define US_IN_SECOND INT64_C(1000000)
 
 /* RFC 5782 section 5: these must be listed, and these must not. Lists of IPv6 addresses are few, so
  * that what they lack is no fault. */
@@ -191,7 +191,7 @@ bool health_check(const struct conf *conf, struct arena *arena, struct health **
 	while (resolver->ops->next(resolver, -1))
 		;
 	for (size_t i = count; i-- > 0;) {
-		conclude(arena, &patients[i], conf->dns_timeout * US_IN_SECOND / 2);
+		conclude(arena, &patients[i], conf->dns_timeout * US_PER_S / 2);
 		patients[i].health->next = *out;
 		*out = patients[i].health;
 	}

@@ -5,9 +5,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/text.h"
-
-#define US_PER_S INT64_C(1000000)
 
 /* One character (len bytes of UTF-8), which may be a control character or a line separator. */
 static void put_char(FILE *out, const char *s, size_t len)

@@ -7,12 +7,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "base/text.h"
 #include "ctl/table.h"
 #include "policy/request.h"
-
-#define US_PER_S INT64_C(1000000)
 
 static const struct {
 	const char *name;

@@ -8,7 +8,6 @@
 #include "ctl/table.h"
 #include "policy/session.h"
 
-#define US_PER_S INT64_C(1000000)
 #define DECISIONS 20 /* the newest so many are shown */
 
 enum { JSON };

@@ -4,13 +4,13 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "ctl/ctl.h"
 #include "ctl/json.h"
 #include "ctl/select.h"
 #include "ctl/table.h"
 
-#define US_PER_S INT64_C(1000000)
 #define CLIENTS 10
 #define DEFAULT_SINCE "24h"
 

@@ -4,9 +4,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 
-#define US_PER_S INT64_C(1000000)
 #define GAP 2 /* blanks between columns */
 
 enum { MINUTE = 60, HOUR = 3600, DAY = 86400 };

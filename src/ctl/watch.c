@@ -8,9 +8,9 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "base/clock.h"
 #include "ctl/table.h"
 
-#define US_PER_S INT64_C(1000000)
 #define LAG_US (2 * US_PER_S) /* rows are written up to a second after the decision */
 #define LOOK_EVERY_MS 1000
 #define SHOWN 64 /* decisions on a screen at most */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "conf/conf.h"
 #include "ctl/ctl.h"
@@ -15,7 +16,6 @@
 #include "policy/sandbox.h"
 #include "policy/session.h"
 
-#define US_PER_S INT64_C(1000000)
 #define US_PER_MS 1000.0
 
 enum { IP, SENDER, RECIPIENT, ARGUMENTS };

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/module.h"
 #include "dns/packet.h"
@@ -84,14 +85,6 @@ static struct ldns_resolver *resolver_of(struct resolver *r)
 	return (struct ldns_resolver *)r;
 }
 
-static int64_t resolver_now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 /* -- questions and answers -- */
 
 static void asker_answer(struct ldns_resolver *r, struct asker *asker,
@@ -102,7 +95,7 @@ static void asker_answer(struct ldns_resolver *r, struct asker *asker,
 	q->status = answer->status;
 	q->records = answer->records;
 	q->count = answer->count;
-	q->elapsed_us = resolver_now() - asker->asked_us;
+	q->elapsed_us = clock_us() - asker->asked_us;
 	asker->next = NULL;
 	*r->ready_end = asker;
 	r->ready_end = &asker->next;
@@ -183,7 +176,7 @@ static bool lookup_send_to(struct ldns_resolver *r, struct lookup *l, size_t ser
 	l->sends++;
 	l->server = server;
 	l->asked |= 1U << server;
-	l->resend_us = resolver_now() + lookup_patience(r, l);
+	l->resend_us = clock_us() + lookup_patience(r, l);
 	return true;
 }
 
@@ -251,7 +244,7 @@ static void lookup_open_stream(struct ldns_resolver *r, struct lookup *l, size_t
 	}
 	r->streams++;
 	r->sent++;
-	l->resend_us = resolver_now() + 2 * lookup_patience(r, l);
+	l->resend_us = clock_us() + 2 * lookup_patience(r, l);
 }
 
 /* -- receiving -- */
@@ -263,7 +256,7 @@ static void lookup_answered(struct ldns_resolver *r, struct lookup *l, size_t se
 	 */
 	if (l->slow && server != r->first) {
 		r->first = server;
-		r->first_us = resolver_now() + RESOLVER_PREFER_US;
+		r->first_us = clock_us() + RESOLVER_PREFER_US;
 	}
 	lookup_finish(r, l, answer);
 }
@@ -383,7 +376,7 @@ static void lookup_time_out(struct ldns_resolver *r, struct lookup *l)
 
 static void resolver_time_out(struct ldns_resolver *r)
 {
-	int64_t now = resolver_now();
+	int64_t now = clock_us();
 
 	for (struct lookup *l = r->lookups; l; l = l->next) {
 		if (!l->done && now >= r->deadline_us)
@@ -410,7 +403,7 @@ static int resolver_wait_ms(const struct ldns_resolver *r, int64_t until_us)
 	for (const struct lookup *l = r->lookups; l; l = l->next)
 		if (!l->done && l->resend_us < due)
 			due = l->resend_us;
-	left = (due - resolver_now() + 999) / 1000;
+	left = (due - clock_us() + 999) / 1000;
 	return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
 }
 
@@ -506,7 +499,7 @@ static void resolver_refresh(struct ldns_resolver *r)
 static void ldns_begin(struct resolver *base, struct arena *arena, int64_t timeout_ms)
 {
 	struct ldns_resolver *r = resolver_of(base);
-	int64_t now = resolver_now(), retry_ms = RESOLVER_RETRY_MOST_MS;
+	int64_t now = clock_us(), retry_ms = RESOLVER_RETRY_MOST_MS;
 
 	resolver_forget(r);
 	if (r->from_file)
@@ -568,7 +561,7 @@ static void ldns_ask(struct resolver *base, struct dns_question *q)
 	struct lookup *l;
 	bool fresh;
 
-	*asker = (struct asker){.question = q, .asked_us = resolver_now()};
+	*asker = (struct asker){.question = q, .asked_us = clock_us()};
 	q->status = DNS_PENDING;
 	q->records = NULL;
 	q->count = 0;
@@ -599,12 +592,12 @@ static void ldns_ask(struct resolver *base, struct dns_question *q)
 static struct dns_question *ldns_next(struct resolver *base, int64_t patience_ms)
 {
 	struct ldns_resolver *r = resolver_of(base);
-	int64_t until_us = patience_ms < 0 ? r->deadline_us : resolver_now() + patience_ms * 1000;
+	int64_t until_us = patience_ms < 0 ? r->deadline_us : clock_us() + patience_ms * 1000;
 	struct asker *asker;
 
 	while (!r->ready && r->pending > 0) {
 		resolver_pump(r, until_us);
-		if (patience_ms >= 0 && resolver_now() >= until_us)
+		if (patience_ms >= 0 && clock_us() >= until_us)
 			break;
 	}
 	asker = r->ready;

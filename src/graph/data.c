@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "graph/graph.h"
 
+#include "base/clock.h"
+
 #define HOUR_S INT64_C(3600)
 #define DAY_S (24 * HOUR_S)
-#define US_PER_S INT64_C(1000000)
 
 const struct graph_period graph_periods[GRAPH_PERIODS] = {
     {"12h", "12 hours", "1 hour", HOUR_S, "%H:%M"},

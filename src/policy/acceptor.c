@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/module.h"
@@ -30,12 +31,11 @@
 #include "policy/session.h"
 #include "policy/settings.h"
 
-#define SECOND_US INT64_C(1000000)
 #define TICK_MS 2000 /* how often the parent looks at the files and tells systemd how it is */
 #define CONNECTIONS_MOST 1000 /* a process serves so many and makes room for a fresh one */
 #define SPARE_IDLE_MS \
 	30000 /* without a connection for so long it ends, unless it is the only one waiting */
-#define CRASH_PAUSE_US SECOND_US /* after a process that ended badly, or could not be made */
+#define CRASH_PAUSE_US US_PER_S	 /* after a process that ended badly, or could not be made */
 #define START_US INT64_C(200000) /* one that takes longer waits for its database: make another */
 #define FAILING_PAUSE_MS 100	 /* no memory or file descriptors to accept a connection with */
 #define STOP_WAIT_MS 10000	 /* how long processes may finish the answer in hand */
@@ -241,11 +241,11 @@ static void start_child(struct acceptor *a)
 	}
 	if (pid > 0) {
 		a->pids[slot] = pid;
-		a->started_us = session_clock_us();
+		a->started_us = clock_us();
 		return;
 	}
 	atomic_store(&a->board->state[slot], SLOT_FREE);
-	a->not_before_us = session_clock_us() + CRASH_PAUSE_US;
+	a->not_before_us = clock_us() + CRASH_PAUSE_US;
 	log_message(LOG_LEVEL_ERROR, "cannot start a handler: %s", strerror(errno));
 }
 
@@ -273,7 +273,7 @@ static void reap_children(struct acceptor *a)
 			continue;
 		/* What a connection brought about must not keep the others waiting. */
 		if (state != SLOT_SERVING)
-			a->not_before_us = session_clock_us() + CRASH_PAUSE_US;
+			a->not_before_us = clock_us() + CRASH_PAUSE_US;
 		if (WIFSIGNALED(status))
 			log_message(LOG_LEVEL_ERROR, "handler %ld was killed by signal %d",
 				    (long)pid, WTERMSIG(status));
@@ -287,7 +287,7 @@ static void reap_children(struct acceptor *a)
  */
 static int keep_spare(struct acceptor *a)
 {
-	int64_t now = session_clock_us();
+	int64_t now = clock_us();
 
 	a->retired = false;
 	if (count_slots(a, SLOT_WAITING))
@@ -396,13 +396,13 @@ static void tell_systemd(const struct acceptor *a, const char *what)
 static bool is_idle(struct acceptor *a)
 {
 	unsigned connections = atomic_load(&a->board->connections);
-	int64_t now = session_clock_us();
+	int64_t now = clock_us();
 
 	if (connections != a->connections || count_slots(a, SLOT_SERVING)) {
 		a->connections = connections;
 		a->active_us = now;
 	}
-	return a->conf->idle_exit > 0 && now - a->active_us > a->conf->idle_exit * SECOND_US;
+	return a->conf->idle_exit > 0 && now - a->active_us > a->conf->idle_exit * US_PER_S;
 }
 
 /* Waits for the bell, a signal or the next tick. */
@@ -420,13 +420,13 @@ static void wait_for_news(struct acceptor *a, int timeout_ms)
 
 static void stop_children(struct acceptor *a)
 {
-	int64_t until = session_clock_us() + STOP_WAIT_MS * INT64_C(1000);
+	int64_t until = clock_us() + STOP_WAIT_MS * INT64_C(1000);
 
 	tell_systemd(a, "STOPPING=1");
 	for (size_t i = 0; i < a->slots; i++)
 		if (a->pids[i])
 			kill(a->pids[i], SIGTERM);
-	while (count_slots(a, SLOT_FREE) < a->slots && session_clock_us() < until) {
+	while (count_slots(a, SLOT_FREE) < a->slots && clock_us() < until) {
 		wait_for_news(a, 100);
 		reap_children(a);
 	}
@@ -443,10 +443,10 @@ static void accept_forever(struct acceptor *a)
 
 	while (!told_to_stop) {
 		reap_children(a);
-		if (session_clock_us() >= next_tick) {
+		if (clock_us() >= next_tick) {
 			told_to_reload |= files_changed(a);
 			tell_systemd(a, "");
-			next_tick = session_clock_us() + TICK_MS * INT64_C(1000);
+			next_tick = clock_us() + TICK_MS * INT64_C(1000);
 		}
 		if (told_to_reload)
 			reload(a);
@@ -503,7 +503,7 @@ static void open_sockets(struct acceptor *a, const int *fds, size_t count)
 int acceptor_run(const struct settings_options *options, struct conf *conf, const int *fds,
 		 size_t count)
 {
-	struct acceptor a = {.options = options, .conf = conf, .active_us = session_clock_us()};
+	struct acceptor a = {.options = options, .conf = conf, .active_us = clock_us()};
 	char error[512];
 
 	open_sockets(&a, fds, count);

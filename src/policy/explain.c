@@ -4,16 +4,15 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "conf/conf.h"
 #include "policy/request.h"
 #include "policy/session.h"
 
-#define MICROSECONDS 1000000
-
 static long long seconds(int64_t us)
 {
-	return us / MICROSECONDS;
+	return us / US_PER_S;
 }
 
 static const char *explain_whitelist(struct arena *arena, const struct conf *conf,

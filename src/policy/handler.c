@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "conf/conf.h"
@@ -46,7 +47,7 @@ struct handler {
 	struct arena arena; /* of the request in hand */
 	char *instance;	    /* the message that was given a header last */
 	struct store_log_row rows[ROWS_MOST];
-	int64_t decided_us[ROWS_MOST]; /* when, by session_clock_us() */
+	int64_t decided_us[ROWS_MOST]; /* when, by clock_us() */
 	size_t row_count;
 	struct arena row_arena; /* the rows' text */
 	char *told[TOLD_MOST];	/* causes that were logged on this connection */
@@ -102,7 +103,7 @@ static void flush_rows(struct handler *h)
 
 	if (!h->row_count)
 		return;
-	now = session_clock_us();
+	now = clock_us();
 	for (size_t i = 0; i < h->row_count; i++)
 		h->rows[i].age_us = now - h->decided_us[i];
 	session_log(&h->session, h->rows, h->row_count);
@@ -123,7 +124,7 @@ static void add_row(struct handler *h, const struct request *request, const stru
 	    .action = arena_strndup(arena, answer, strcspn(answer, " ")),
 	};
 	memcpy(row->checks, verdict->checks, sizeof(row->checks));
-	h->decided_us[h->row_count++] = session_clock_us();
+	h->decided_us[h->row_count++] = clock_us();
 }
 
 /*
@@ -136,7 +137,7 @@ static void flush_rows_unless_busy(struct handler *h)
 
 	if (!h->row_count)
 		return;
-	if (h->row_count == ROWS_MOST || session_clock_us() - h->decided_us[0] > ROWS_AGE_US)
+	if (h->row_count == ROWS_MOST || clock_us() - h->decided_us[0] > ROWS_AGE_US)
 		flush_rows(h);
 	else if (!request_input_waiting(h->input) && poll(&pfd, 1, ROWS_PAUSE_MS) <= 0)
 		flush_rows(h);

@@ -8,14 +8,13 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "base/text.h"
 #include "conf/conf.h"
 #include "policy/verdict.h"
 
 #include "config.h"
-
-#define MICROSECONDS 1000000
 
 /* What a header template's %(name)s stand for. */
 struct template_value {
@@ -82,7 +81,7 @@ static const char *greylist_header(struct arena *arena, const struct conf *conf,
 				   const struct verdict *verdict, time_t now)
 {
 	const struct template_value values[] = {
-	    {"delta", arena_printf(arena, "%lld", (long long)(verdict->waited_us / MICROSECONDS))},
+	    {"delta", arena_printf(arena, "%lld", (long long)(verdict->waited_us / US_PER_S))},
 	    {"version", BLEY_VERSION},
 	    {"hostname", host_name(arena)},
 	    {"date", mail_date(arena, now)},

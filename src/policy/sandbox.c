@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/landlock.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -27,7 +28,7 @@
 
 #define RESOLVER_FILE "/etc/resolv.conf"
 #define HOSTS_FILE "/etc/hosts"
-#define LOOK_EVERY_US INT64_C(1000000)
+#define LOOK_EVERY_US US_PER_S
 #define WATCHED_MOST 3 /* the log's folder; the database's folder or HOSTS_FILE; RESOLVER_FILE */
 #define PORT_PGSQL 5432
 #define PORT_MYSQL 3306
@@ -310,7 +311,7 @@ static bool is_replaced(const struct watch *w)
 bool sandbox_outlived(void)
 {
 	static int64_t looked_us;
-	int64_t now_us = watched_count ? session_clock_us() : 0;
+	int64_t now_us = watched_count ? clock_us() : 0;
 
 	if (now_us - looked_us < LOOK_EVERY_US)
 		return false;

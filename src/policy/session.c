@@ -3,8 +3,8 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "conf/conf.h"
 #include "dns/resolver.h"
 #include "policy/request.h"
@@ -12,18 +12,9 @@
 #include "policy/storage.h"
 
 #define WHITELIST_COMPLAINTS_MOST 5 /* a file */
-#define MICROSECONDS INT64_C(1000000)
 /* How long a database that could not be opened, or a resolver that could not be made, is left
  * alone. */
-#define RETRY_US MICROSECONDS
-
-int64_t session_clock_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * MICROSECONDS + ts.tv_nsec / 1000;
-}
+#define RETRY_US US_PER_S
 
 struct verdict_policy session_policy(const struct conf *conf)
 {
@@ -31,9 +22,9 @@ struct verdict_policy session_policy(const struct conf *conf)
 	    .dnswl_threshold = conf->dnswl_threshold,
 	    .dnsbl_threshold = conf->dnsbl_threshold,
 	    .rfc_threshold = conf->rfc_threshold,
-	    .period_us = conf->greylist_period * MICROSECONDS,
-	    .penalty_us = conf->greylist_penalty * MICROSECONDS,
-	    .max_us = conf->greylist_max * MICROSECONDS,
+	    .period_us = conf->greylist_period * US_PER_S,
+	    .penalty_us = conf->greylist_penalty * US_PER_S,
+	    .max_us = conf->greylist_max * US_PER_S,
 	    .use_spf = conf->use_spf,
 	    .use_cache = conf->cache_valid > 0,
 	};
@@ -120,7 +111,7 @@ static void load_driver(struct session *s)
 
 static bool open_store(struct session *s)
 {
-	int64_t now = session_clock_us();
+	int64_t now = clock_us();
 	enum store_result result;
 
 	if (s->store)
@@ -137,7 +128,7 @@ static bool open_store(struct session *s)
 		s->nothing_stored = result == STORE_NOT_FOUND;
 	}
 	if (s->driver && s->driver->remote)
-		s->store_retry_us = session_clock_us() + RETRY_US;
+		s->store_retry_us = clock_us() + RETRY_US;
 	s->complain(s->context, s->nothing_stored ? LOG_LEVEL_WARNING : LOG_LEVEL_ERROR, NULL,
 		    s->store_error);
 	return false;
@@ -159,7 +150,7 @@ static bool store_failed(struct session *s, enum store_result result)
 static bool recall(struct session *s, const struct request *request, struct verdict_facts *facts)
 {
 	struct store_tuple tuple = tuple_of(request);
-	int64_t age_us = s->conf->cache_valid * MICROSECONDS;
+	int64_t age_us = s->conf->cache_valid * US_PER_S;
 
 	facts->memory = (struct store_memory){.status = STORE_UNKNOWN};
 	if (!s->nothing_stored && !open_store(s) && !s->nothing_stored)
@@ -176,10 +167,10 @@ static struct resolver *begin_dns(struct session *s, struct arena *arena)
 {
 	char error[512];
 
-	if (!s->resolver && session_clock_us() >= s->resolver_retry_us) {
+	if (!s->resolver && clock_us() >= s->resolver_retry_us) {
 		s->resolver = resolver_from_conf(s->conf, error, sizeof(error));
 		if (!s->resolver) {
-			s->resolver_retry_us = session_clock_us() + RETRY_US;
+			s->resolver_retry_us = clock_us() + RETRY_US;
 			s->complain(s->context, LOG_LEVEL_ERROR, NULL, error);
 		}
 	}

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "check/check.h"
 #include "check/whitelist.h"
@@ -87,8 +88,5 @@ bool session_commit(struct session *s, const struct request *request, struct dec
 
 /* Appends rows to bley_log; a failure is told and the rows are dropped. */
 void session_log(struct session *s, const struct store_log_row *rows, size_t count);
-
-/* Microseconds that only ever grow (CLOCK_MONOTONIC). */
-int64_t session_clock_us(void);
 
 #endif

@@ -255,7 +255,6 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 }
 
 static const struct store_driver driver = {
-    .package = "bley-mysql",
     .remote = true,
     .open = sql_open,
     .close = my_close,

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/clock.h"
+#include "base/clock.h"
 #include "store/store.h"
 
 #ifdef MARIADB_PACKAGE_VERSION
@@ -19,7 +19,6 @@ typedef bool my_flag;
 #endif
 
 #define MY_ERROR_SIZE 600
-#define MY_PARAMETERS_MOST 10 /* of the statements that are kept */
 #define MY_COLUMNS_MOST 4
 
 enum my_statement {

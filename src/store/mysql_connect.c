@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
-#define US_PER_S INT64_C(1000000)
 #define REFUSED_US                                                                    \
 	US_PER_S /* how long a server that could not be reached or used is left alone \
 		  */
@@ -57,7 +57,7 @@ static const struct {
 
 void my_begin(struct store *store)
 {
-	store->deadline_us = store_clock_us() + (int64_t)store->config.timeout_ms * 1000;
+	store->deadline_us = clock_us() + (int64_t)store->config.timeout_ms * 1000;
 }
 
 void my_disconnect(struct store *store)
@@ -285,7 +285,7 @@ static bool set_up(struct store *store)
 static void leave_alone(struct store *store)
 {
 	my_disconnect(store);
-	store->refused_until_us = store_clock_us() + REFUSED_US;
+	store->refused_until_us = clock_us() + REFUSED_US;
 }
 
 enum store_result my_connect(struct store *store)
@@ -293,7 +293,7 @@ enum store_result my_connect(struct store *store)
 	enum store_result rc;
 
 	my_disconnect(store);
-	if (store_clock_us() < store->refused_until_us)
+	if (clock_us() < store->refused_until_us)
 		return STORE_RETRY; /* with the error that it gave */
 	store->conn = mysql_init(NULL);
 	if (!store->conn)
@@ -584,7 +584,7 @@ bool my_wants_retry(const struct store *store)
 	if (store->code != ER_LOCK_DEADLOCK && store->code != NOT_READY)
 		return false;
 	nanosleep(&pause, NULL);
-	return store_clock_us() < store->deadline_us;
+	return clock_us() < store->deadline_us;
 }
 
 enum store_result my_run(struct store *store, enum my_statement which,
@@ -602,7 +602,7 @@ enum store_result my_run(struct store *store, enum my_statement which,
 		if (store->conn && my_wants_retry(store))
 			continue;
 		if (fresh || (store->conn && !is_read_only(store->code)) ||
-		    store_clock_us() >= store->deadline_us)
+		    clock_us() >= store->deadline_us)
 			break;
 		my_disconnect(store);
 		fresh = true;

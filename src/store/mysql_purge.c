@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "store/rest.h"
+
 /*
  * bley_status and bley_cache are walked along their keys in windows of so many rows, so that no
  * index on last_action is needed, which each decision would have to keep, and no row is passed
@@ -118,7 +121,7 @@ static enum store_result claim(struct work *work, bool *got)
 	if (rc == STORE_OK)
 		rc = run(work->store, claimed_sql, NULL, 0, 1, &answer);
 	*got = rc == STORE_OK ? answer.column[0] != 0 : rc != STORE_RETRY;
-	work->claimed_us = rc == STORE_OK ? store_clock_us() : 0;
+	work->claimed_us = rc == STORE_OK ? clock_us() : 0;
 	/* without the rights on that table the lock has to do */
 	return work->store->conn ? STORE_OK : rc;
 }
@@ -127,14 +130,14 @@ static enum store_result delete_batch(struct work *work, const char *sql,
 				      const struct my_value *values, size_t n, int64_t *rows,
 				      int64_t *deleted)
 {
-	int64_t began_us = store_clock_us(), took_us;
+	int64_t began_us = clock_us(), took_us;
 	struct my_answer answer;
 	enum store_result rc = run(work->store, sql, values, n, 0, &answer);
 	bool got;
 
 	if (rc != STORE_OK)
 		return rc;
-	took_us = store_clock_us() - began_us;
+	took_us = clock_us() - began_us;
 	if (took_us > BATCH_US && work->rows > ROWS_LEAST)
 		work->rows /= 2;
 	else if (took_us < BATCH_US / 2 && work->rows < ROWS_MOST)
@@ -145,7 +148,7 @@ static enum store_result delete_batch(struct work *work, const char *sql,
 		work->purge->progress(work->purge);
 	if (answer.changed)
 		store_rest_since(began_us);
-	if (work->claimed_us && store_clock_us() - work->claimed_us > CLAIM_AGAIN_US)
+	if (work->claimed_us && clock_us() - work->claimed_us > CLAIM_AGAIN_US)
 		rc = claim(work, &got);
 	return rc;
 }

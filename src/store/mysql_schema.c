@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "store/sql.h"
 
@@ -360,7 +361,7 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
 	if (rc != STORE_OK)
 		return rc;
 	snprintf(suffix, sizeof(suffix), "_new_%llx",
-		 (unsigned long long)store_clock_us() ^ (unsigned long long)getpid() << 40);
+		 (unsigned long long)clock_us() ^ (unsigned long long)getpid() << 40);
 	rc = make_new(store, suffix, &done);
 	if (rc == STORE_OK) {
 		*report = done;
@@ -380,7 +381,7 @@ static enum store_result upgrade(struct store *store, struct store_schema_report
 				 bool mail_waits)
 {
 	char error[MY_ERROR_SIZE];
-	int64_t left_s = (store->deadline_us - store_clock_us()) / 1000000;
+	int64_t left_s = (store->deadline_us - clock_us()) / 1000000;
 	const struct my_value wait = {.number = left_s > 1 ? left_s : 1};
 	struct my_answer answer;
 	enum store_result rc = my_run_once(store, "SELECT GET_LOCK(concat('bley.', database()), ?)",
@@ -438,7 +439,7 @@ static enum store_result see_to_version(struct store *store, struct store_schema
 		rc = upgrade(store, report, mail_waits);
 		if (rc == STORE_OK)
 			rc = ask_version(store, version);
-	} while (rc == STORE_RETRY && store->conn && store_clock_us() < store->deadline_us);
+	} while (rc == STORE_RETRY && store->conn && clock_us() < store->deadline_us);
 	return rc;
 }
 

@@ -256,7 +256,6 @@ static enum store_result store_log(struct store *store, const struct store_log_r
 }
 
 static const struct store_driver driver = {
-    .package = "bley-pgsql",
     .remote = true,
     .open = sql_open,
     .close = pg_close,

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/clock.h"
+#include "base/clock.h"
 #include "store/store.h"
 
 #define PG_ERROR_SIZE 600

@@ -8,11 +8,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include "config.h"
 
-#define US_PER_S INT64_C(1000000)
 #define REFUSED_US US_PER_S /* how long a server that could not be reached is left alone */
 #define RETRY_PAUSE_NS 2000000
 #define SOCKET_FILE "/.s.PGSQL."
@@ -30,7 +30,7 @@ static int timeout_ms(const struct store *store)
 
 void pg_begin(struct store *store)
 {
-	store->deadline_us = store_clock_us() + (int64_t)timeout_ms(store) * 1000;
+	store->deadline_us = clock_us() + (int64_t)timeout_ms(store) * 1000;
 }
 
 bool pg_failed_with(const struct store *store, const char *sqlstate)
@@ -46,7 +46,7 @@ static bool wait_socket(struct store *store, short events)
 	int n;
 
 	do {
-		left_ms = (store->deadline_us - store_clock_us() + 999) / 1000;
+		left_ms = (store->deadline_us - clock_us() + 999) / 1000;
 		if (left_ms <= 0)
 			return false;
 		n = poll(&pfd, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
@@ -237,7 +237,7 @@ static enum store_result refused(struct store *store, const char *message)
 	enum store_result result = fail(store, state_of(message), message);
 
 	pg_disconnect(store);
-	store->refused_until_us = store_clock_us() + REFUSED_US;
+	store->refused_until_us = clock_us() + REFUSED_US;
 	return result;
 }
 
@@ -282,11 +282,11 @@ enum store_result pg_connect(struct store *store)
 	char *hosts, *next;
 
 	pg_disconnect(store);
-	if (store_clock_us() < store->refused_until_us)
+	if (clock_us() < store->refused_until_us)
 		return rc;
 	hosts = next = mem_strdup(store->config.host);
 	for (size_t left = count; left > 0 && rc != STORE_OK; left--) {
-		int64_t now_us = store_clock_us();
+		int64_t now_us = clock_us();
 
 		store->deadline_us = now_us + (deadline_us - now_us) / (int64_t)left;
 		rc = connect_to(store, strsep(&next, ","), count > 1);
@@ -536,7 +536,7 @@ bool pg_wants_retry(const struct store *store)
 	if (!pg_failed_with(store, "40001") && !pg_failed_with(store, "40P01"))
 		return false;
 	nanosleep(&pause, NULL);
-	return store_clock_us() < store->deadline_us;
+	return clock_us() < store->deadline_us;
 }
 
 /* A connection may die while it idles, and its server may become a standby: then another one helps.
@@ -561,7 +561,7 @@ enum store_result pg_run(struct store *store, const struct pg_call *call, PGresu
 				return rc;
 			continue;
 		}
-		if (fresh || !wants_connection(store) || store_clock_us() >= store->deadline_us)
+		if (fresh || !wants_connection(store) || clock_us() >= store->deadline_us)
 			return rc;
 		pg_disconnect(store);
 		fresh = true;

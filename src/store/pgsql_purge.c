@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
+#include "store/rest.h"
 
 /*
  * The tables are walked once, some pages at a time (a TID range scan, from PostgreSQL 14 on), so
@@ -100,7 +102,7 @@ static enum store_result purge_table(struct store *store, struct store_purge *pu
 	snprintf(bad, sizeof(bad), "%lld", (long long)bad_s);
 	rc = query(store, &pages_call, &pages);
 	for (int64_t page = 0; rc == STORE_OK && page < pages; page += PAGES_A_BATCH) {
-		int64_t began_us = store_clock_us(), found = 0;
+		int64_t began_us = clock_us(), found = 0;
 
 		rc = purge_pages(store, table, purge->dry_run, ages, page, &found);
 		*rows += found;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "store/sql.h"
 
 /* The tables and their columns are the Python daemon's; the key and the two small tables are new.
@@ -221,7 +222,7 @@ static enum store_result upgrade_locked(struct store *store, struct store_schema
  * left; a little less, so that its own word of it still comes. */
 static enum store_result set_limit(struct store *store)
 {
-	long long left_ms = (store->deadline_us - store_clock_us()) / 1000;
+	long long left_ms = (store->deadline_us - clock_us()) / 1000;
 	char limit[NUMBER_SIZE];
 	const char *const values[] = {limit};
 	const struct pg_call call = {

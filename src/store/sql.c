@@ -7,11 +7,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "store/clock.h"
+#include "base/clock.h"
 #include "store/graph_sql.h"
 #include "store/stat_sql.h"
 
-#define US_PER_S INT64_C(1000000)
 #define EXPRESSION_SIZE 200
 #define FORGET_US (10 * US_PER_S) /* to try again against handlers that change the same rows */
 
@@ -278,7 +277,7 @@ static enum store_result forget_rows(struct store *store, const struct store_fil
 enum store_result sql_forget(struct store *store, const struct store_filter *filter, bool dry_run,
 			     struct store_forgotten *out)
 {
-	int64_t until_us = store_clock_us() + FORGET_US;
+	int64_t until_us = clock_us() + FORGET_US;
 	struct store_forgotten done;
 	enum store_result rc;
 
@@ -288,7 +287,7 @@ enum store_result sql_forget(struct store *store, const struct store_filter *fil
 		if (rc != STORE_OK)
 			return rc;
 		rc = sql_server.end(store, forget_rows(store, filter, dry_run, &done));
-	} while (rc == STORE_RETRY && sql_server.wants_retry(store) && store_clock_us() < until_us);
+	} while (rc == STORE_RETRY && sql_server.wants_retry(store) && clock_us() < until_us);
 	if (rc == STORE_OK)
 		*out = done;
 	return rc;

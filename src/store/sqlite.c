@@ -352,7 +352,6 @@ static enum store_result store_check(struct store *store, store_take_lack *take,
 }
 
 static const struct store_driver driver = {
-    .package = "bley",
     .open = store_open,
     .close = store_close,
     .error = store_error,

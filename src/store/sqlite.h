@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "store/clock.h"
+#include "base/clock.h"
 #include "store/store.h"
 
 /* What the parts of the SQLite driver share. Functions that return int return SQLite's codes. */

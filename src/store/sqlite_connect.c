@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "store/sqlite.h"
 
@@ -25,7 +26,6 @@
  * A connection must not be carried over fork(2) (sqlite.org/howtocorrupt.html).
  */
 
-#define US_PER_S INT64_C(1000000)
 #define SLEEP_LEAST_NS 50000 /* between tries for a lock: 0.05 to 0.3 ms */
 #define SLEEP_SPREAD_NS 250000
 #define LOOK_EVERY_US US_PER_S
@@ -49,7 +49,7 @@
 
 void lite_deadline(struct store *store)
 {
-	store->deadline_us = store_clock_us() + (int64_t)store->timeout_ms * 1000;
+	store->deadline_us = clock_us() + (int64_t)store->timeout_ms * 1000;
 }
 
 /* SQLite's own sleeps grow to 100 ms, far longer than a lock of ours is ever held; equal ones would
@@ -59,7 +59,7 @@ bool lite_wait(struct store *store)
 {
 	struct timespec pause = {.tv_sec = 0};
 
-	if (store_clock_us() >= store->deadline_us)
+	if (clock_us() >= store->deadline_us)
 		return false;
 	store->jitter = store->jitter * 1664525 + 1013904223;
 	pause.tv_nsec = SLEEP_LEAST_NS + (long)(store->jitter >> 8) % SLEEP_SPREAD_NS;
@@ -78,7 +78,7 @@ static int is_over(void *arg)
 {
 	const struct store *store = arg;
 
-	return store->bounded && store_clock_us() >= store->deadline_us;
+	return store->bounded && clock_us() >= store->deadline_us;
 }
 
 static int note_wal(void *arg, sqlite3 *db, const char *schema, int frames)
@@ -263,7 +263,7 @@ static struct timespec written(const char *log)
 static void linger(const char *file)
 {
 	const struct timespec pause = {.tv_nsec = LINGER_US * 1000L};
-	int64_t until_us = store_clock_us() + LINGER_MOST_US;
+	int64_t until_us = clock_us() + LINGER_MOST_US;
 	struct strbuf log = STRBUF_INIT;
 	struct timespec before, after;
 
@@ -275,7 +275,7 @@ static void linger(const char *file)
 			break;
 		after = written(log.buf);
 	} while ((before.tv_sec != after.tv_sec || before.tv_nsec != after.tv_nsec) &&
-		 store_clock_us() < until_us);
+		 clock_us() < until_us);
 	strbuf_release(&log);
 }
 
@@ -289,7 +289,7 @@ static void linger(const char *file)
  */
 void lite_close(struct store *store)
 {
-	bool was_short = store_clock_us() < store->opened_us + LINGER_US;
+	bool was_short = clock_us() < store->opened_us + LINGER_US;
 	const char *file; /* where the name is a link: what it leads to */
 	int fd = -1;
 
@@ -453,13 +453,13 @@ enum store_result lite_connect(struct store *store, struct store_schema_report *
 	if (report)
 		*report = made.created ? made : found;
 	store->suspect = false;
-	store->opened_us = store->looked_us = store_clock_us();
+	store->opened_us = store->looked_us = clock_us();
 	return STORE_OK;
 }
 
 static bool file_moved(struct store *store)
 {
-	int64_t now_us = store_clock_us();
+	int64_t now_us = clock_us();
 	int moved = 0;
 
 	if (now_us - store->looked_us < LOOK_EVERY_US)

@@ -3,10 +3,10 @@
 
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "store/graph_sql.h"
 #include "store/sqlite_time.h"
 
-#define US_PER_S INT64_C(1000000)
 #define CACHE_FOR_GRAPH "PRAGMA cache_size = -8192" /* for grouping, as in sqlite_stats.c */
 #define SLOT_SIZE 200
 

@@ -8,8 +8,10 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "store/sqlite_time.h"
+#include "store/rest.h"
 
 /*
  * bley_status and bley_cache are walked in windows along their keys. A window is read first, which
@@ -22,7 +24,6 @@
 #define LOG_BATCH "1000"
 #define CHECKPOINT_FRAMES 1000
 #define KEY_MOST 3
-#define US_PER_S INT64_C(1000000)
 
 /* Parameters: ?1 rows before this time are old, ?2 bad ones before this (NULL: none is); a window
  * begins with the key at ?3 and ends before the one at ?6. */
@@ -122,7 +123,7 @@ static void bind_window(const struct work *work, sqlite3_stmt *stmt, const struc
 /* Deletes in one transaction, then lets the others go on. */
 static int delete_batch(struct work *work, sqlite3_stmt *stmt, int *deleted)
 {
-	int64_t began_us = store_clock_us();
+	int64_t began_us = clock_us();
 	int rc;
 
 	lite_deadline(work->store);

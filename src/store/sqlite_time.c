@@ -4,7 +4,8 @@
 #include <stddef.h>
 #include <time.h>
 
-#define US_PER_S INT64_C(1000000)
+#include "base/clock.h"
+
 #define S_PER_DAY 86400
 #define TIME_MOST (INT64_C(253402300800) * US_PER_S - 1) /* the last of 9999 */
 #define FRACTION_DIGITS 6

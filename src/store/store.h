@@ -248,7 +248,6 @@ typedef void store_take_lack(void *context, bool needed, const char *what);
 struct store; /* an open database, the driver's */
 
 struct store_driver {
-	const char *package; /* Debian's name for the module's package */
 	bool remote; /* opening costs: after a failure the caller waits a second before it tries
 			again */
 
@@ -333,8 +332,7 @@ struct store_driver {
 				   store_take_graph *take, void *context);
 
 	/* What the user of this database may not do, who else may do what, or init() would make
-	 * now. NULL where open()
-	 * has seen to it. */
+	 * now. */
 	enum store_result (*check)(struct store *store, store_take_lack *take, void *context);
 };
 

@@ -8,18 +8,18 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "conf/conf.h"
 #include "fuzz.h"
 #include "model_verdict.h"
 #include "policy/reply.h"
 #include "policy/verdict.h"
 
-#define SECOND_US INT64_C(1000000)
-#define RENEW_US (60 * SECOND_US)
+#define RENEW_US (60 * US_PER_S)
 #define STEPS_MOST 8
 #define MINUTES_MOST 525600
-#define PAUSE_MOST (2 * MINUTES_MOST * INT64_C(60) * SECOND_US)
-#define BEGIN_US (INT64_C(1700000000) * SECOND_US)
+#define PAUSE_MOST (2 * MINUTES_MOST * INT64_C(60) * US_PER_S)
+#define BEGIN_US (INT64_C(1700000000) * US_PER_S)
 #define OPERATIONS_MOST 64
 
 /* What verdict.c's handler would have: its settings, and a store that does what store.h says. */
@@ -214,7 +214,7 @@ static const char *commit(struct game *g, const struct model_mail *mail, struct 
 {
 	remember(&g->engine, mail, &pending->verdict, g->now);
 	return reply_text(&g->arena, &g->engine.conf, &pending->verdict,
-			  (time_t)(g->now / SECOND_US));
+			  (time_t)(g->now / US_PER_S));
 }
 
 static void one_mail(struct game *g, const struct model_mail *mail)
@@ -276,9 +276,9 @@ static int64_t read_pause(struct fuzz_input *in)
 	case 0:
 		return 0;
 	case 1:
-		return number * SECOND_US;
+		return number * US_PER_S;
 	case 2: /* around a whole minute */
-		return number % 2048 * 60 * SECOND_US + number / 2048 % 3;
+		return number % 2048 * 60 * US_PER_S + number / 2048 % 3;
 	default:
 		return (fuzz_long(in) & INT64_MAX) % PAUSE_MOST;
 	}
@@ -314,14 +314,14 @@ static void read_settings(struct game *g, struct fuzz_input *in)
 	s->cache_valid = flags & 32 ? fuzz_short(in) : 60;
 	g->engine.conf.reject_msg = s->reject_msg;
 	g->engine.conf.greylist_header = s->greylist_header;
-	g->engine.cache_us = s->cache_valid * SECOND_US;
+	g->engine.cache_us = s->cache_valid * US_PER_S;
 	g->engine.policy = (struct verdict_policy){
 	    .dnswl_threshold = s->dnswl_threshold,
 	    .dnsbl_threshold = s->dnsbl_threshold,
 	    .rfc_threshold = s->rfc_threshold,
-	    .period_us = s->greylist_period * SECOND_US,
-	    .penalty_us = s->greylist_penalty * SECOND_US,
-	    .max_us = s->greylist_max * SECOND_US,
+	    .period_us = s->greylist_period * US_PER_S,
+	    .penalty_us = s->greylist_penalty * US_PER_S,
+	    .max_us = s->greylist_max * US_PER_S,
 	    .use_spf = s->use_spf,
 	    .use_cache = s->cache_valid > 0,
 	};

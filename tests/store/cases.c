@@ -13,10 +13,10 @@
 #include <unistd.h>
 
 #include "base/ipaddr.h"
+#include "base/clock.h"
 #include "base/strbuf.h"
 #include "probe.h"
 
-#define US_PER_S INT64_C(1000000)
 #define HOUR_US (3600 * US_PER_S)
 #define SLACK_US (120 * US_PER_S) /* for a machine that is busy */
 #define REPLY_SIZE 65536

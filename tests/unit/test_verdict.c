@@ -11,8 +11,9 @@
 
 #include "policy/verdict.h"
 
+#include "base/clock.h"
+
 #define MINUTE_US INT64_C(60000000)
-#define SECOND_US INT64_C(1000000)
 #define ROW_MOST 400
 
 /* One line of tests/verdict.rows with the policy that holds for it. */
@@ -120,7 +121,7 @@ static void set_tuple(struct verdict_facts *facts, const char *value)
 	else if (sscanf(value, "%lld:%lld:%lld%c", &status, &failures, &waited, &unit) >= 1) {
 		facts->memory.status = (int)status;
 		facts->memory.fail_count = (int)failures;
-		facts->memory.waited_us = unit == 'u' ? waited : waited * SECOND_US;
+		facts->memory.waited_us = unit == 'u' ? waited : waited * US_PER_S;
 	} else if (strcmp(value, "?") != 0) {
 		assert_string_equal(value, "new");
 	}
@@ -186,7 +187,7 @@ static void describe(enum verdict_step step, const struct verdict *v, char *out,
 			c[8]);
 	if (v->reason == VERDICT_TOO_EARLY)
 		snprintf(out + len, size - (size_t)len, " left=%lld",
-			 (long long)(v->left_us / SECOND_US));
+			 (long long)(v->left_us / US_PER_S));
 }
 
 static void test_row(void **state)
