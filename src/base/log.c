@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,13 +17,14 @@
 #include "base/arena.h"
 #include "base/flood.h"
 #include "base/mem.h"
-#include "base/module.h"
+#include "base/outlet.h"
 #include "base/strbuf.h"
-#include "base/systemd.h"
 #include "base/text.h"
 
-#define LOG_LINE_MOST 8000 /* bytes of a line; what is longer is cut */
-#define LOG_FIELDS_MOST 32
+/* Bytes of a line; what is longer is cut. With what stands before it, no more than PIPE_BUF, so
+ * that a pipe takes it whole. */
+#define LOG_LINE_MOST 3900
+#define LOG_WAIT_MS 1000 /* for a log that takes nothing: it may just be busy */
 
 enum log_target { LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_STDERR, LOG_TO_FILE };
 
@@ -30,14 +32,22 @@ static struct {
 	enum log_target target;
 	enum log_level most;
 	const char *ident;
-	char *file; /* a copy: what the process ends with is told when its settings are gone */
-	const struct systemd_module *systemd;
-	bool file_failed; /* said once in syslog, until the file can be written again */
-	int spare;	  /* a file descriptor to have one when there are no more, or -1 */
+	char *where; /* a copy: what the process ends with is told when its settings are gone */
+	int64_t quiet_until_s; /* the target has failed of late: nobody waits for it or says so */
+	int spare;	       /* a file descriptor to have one when there are no more, or -1 */
 } logger = {.target = LOG_TO_SYSLOG, .most = LOG_LEVEL_INFO, .ident = "bley", .spare = -1};
 
-/* What was told; of this process, or of all that share it. */
-static struct flood own_flood, *flood = &own_flood;
+/* Not syslog(3) and sd_journal_sendv(3): they wait without end for a daemon that hangs. */
+static struct outlet to_syslog = OUTLET_INIT("/dev/log");
+static struct outlet to_journal = OUTLET_INIT("/run/systemd/journal/socket");
+
+/* What was told and what was not; of this process, or of all that share it. */
+struct told {
+	struct flood flood;
+	_Atomic uint32_t lost; /* lines, since the log was last told how many */
+	atomic_bool stuck;     /* until that is told: nobody waits for the log now */
+};
+static struct told own, *told = &own;
 
 static bool same_file(int a, int b)
 {
@@ -54,18 +64,6 @@ static bool stderr_is_connection(void)
 	       (same_file(STDERR_FILENO, STDIN_FILENO) || same_file(STDERR_FILENO, STDOUT_FILENO));
 }
 
-static void open_journal(void)
-{
-	char error[512];
-
-	logger.systemd = module_load("systemd", error, sizeof(error));
-	if (logger.systemd) {
-		logger.target = LOG_TO_JOURNAL;
-		return;
-	}
-	log_message(LOG_LEVEL_WARNING, "log_file = journal: %s; logging to syslog", error);
-}
-
 static void keep_spare(void)
 {
 	if (logger.spare < 0)
@@ -74,20 +72,19 @@ static void keep_spare(void)
 
 void log_open(const char *ident, const char *target)
 {
-	bool to_syslog = !strcmp(target, "syslog");
-
 	logger.ident = ident;
 	logger.target = LOG_TO_SYSLOG;
+	logger.quiet_until_s = 0;
+	free(logger.where);
+	logger.where = mem_strdup(target);
 	/* each process says something there: so now, when there is still a file descriptor */
-	openlog(ident, LOG_PID | (to_syslog ? LOG_NDELAY : 0), LOG_MAIL);
-	if (to_syslog)
-		return;
-	if (!strcmp(target, "journal")) {
-		open_journal();
+	if (!strcmp(target, "syslog")) {
+		outlet_open(&to_syslog, LOG_WAIT_MS);
+	} else if (!strcmp(target, "journal")) {
+		logger.target = LOG_TO_JOURNAL;
+		outlet_open(&to_journal, LOG_WAIT_MS);
 	} else if (strcmp(target, "-") != 0) {
 		logger.target = LOG_TO_FILE;
-		free(logger.file);
-		logger.file = mem_strdup(target);
 		keep_spare();
 	} else if (!stderr_is_connection()) {
 		logger.target = LOG_TO_STDERR;
@@ -101,47 +98,46 @@ void log_verbosity(enum log_level most)
 
 void log_share(void)
 {
-	void *shared = mmap(NULL, sizeof(*flood), PROT_READ | PROT_WRITE,
-			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *shared = mmap(NULL, sizeof(*told), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			    -1, 0);
 
 	if (shared != MAP_FAILED)
-		flood = shared;
+		told = shared;
 }
 
-static bool write_whole(int fd, const char *data, size_t len)
+/* As syslog(3) writes it (RFC 3164 section 4.1, without the host's name). */
+static bool write_syslog(enum log_level level, const char *line, int wait_ms)
 {
-	while (len) {
-		ssize_t n = write(fd, data, len);
+	struct strbuf out = STRBUF_INIT;
+	time_t now = time(NULL);
+	struct tm tm;
+	char stamp[40];
+	bool taken;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return false;
-		data += n;
-		len -= (size_t)n;
-	}
-	return true;
-}
-
-static void write_syslog(enum log_level level, const char *line)
-{
-	syslog(LOG_MAIL | (int)level, "%s", line);
+	/* setlocale(3) is never called, so the names are English */
+	strftime(stamp, sizeof(stamp), "%b %e %H:%M:%S", localtime_r(&now, &tm));
+	strbuf_addf(&out, "<%d>%s %s[%ld]: %s", LOG_MAIL | (int)level, stamp, logger.ident,
+		    (long)getpid(), line);
+	taken = outlet_send(&to_syslog, out.buf, out.len, wait_ms);
+	strbuf_release(&out);
+	return taken;
 }
 
 static int open_file(void)
 {
-	const int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
-	int fd = open(logger.file, flags, 0640);
+	/* not to wait for somebody who reads a pipe */
+	const int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
+	int fd = open(logger.where, flags, 0640);
 
 	if (fd >= 0 || errno != EMFILE || logger.spare < 0)
 		return fd;
 	close(logger.spare);
 	logger.spare = -1;
-	return open(logger.file, flags, 0640);
+	return open(logger.where, flags, 0640);
 }
 
 /* The file is opened for each line, so that moving it away rotates it. */
-static bool append_to_file(const char *line)
+static bool write_file(const char *line, int wait_ms)
 {
 	struct strbuf out = STRBUF_INIT;
 	time_t now = time(NULL);
@@ -155,7 +151,7 @@ static bool append_to_file(const char *line)
 	strftime(stamp, sizeof(stamp), "%Y-%m-%dT%H:%M:%S%z", localtime_r(&now, &tm));
 	strbuf_addf(&out, "%s %s[%ld]: %s\n", stamp, logger.ident, (long)getpid(), line);
 	/* one call, so that lines of several processes stay whole */
-	written = write_whole(fd, out.buf, out.len);
+	written = outlet_write(fd, out.buf, out.len, wait_ms);
 	failure = errno;
 	close(fd);
 	keep_spare();
@@ -164,82 +160,73 @@ static bool append_to_file(const char *line)
 	return written;
 }
 
-static void write_file(enum log_level level, const char *line)
-{
-	bool written = append_to_file(line);
-
-	if (!written && !logger.file_failed)
-		syslog(LOG_MAIL | LOG_ERR, "error: cannot write log_file %s: %s; logging to syslog",
-		       logger.file, strerror(errno));
-	logger.file_failed = !written;
-	if (!written)
-		write_syslog(level, line);
-}
-
-static void write_stderr(const char *line)
+static bool write_stderr(const char *line, int wait_ms)
 {
 	struct strbuf out = STRBUF_INIT;
+	bool written;
+	int failure;
 
 	strbuf_addf(&out, "%s: %s\n", logger.ident, line);
-	write_whole(STDERR_FILENO, out.buf, out.len);
+	written = outlet_write(STDERR_FILENO, out.buf, out.len, wait_ms);
+	failure = errno;
 	strbuf_release(&out);
+	errno = failure;
+	return written;
 }
 
-static void add_iov(struct arena *arena, struct iovec *iov, int *n, const char *name,
-		    const char *value)
+/* Text without control characters needs no length (systemd.io/JOURNAL_NATIVE_PROTOCOL). */
+static void add_field(struct strbuf *out, const char *name, const char *value)
 {
-	char *text = arena_printf(arena, "%s=%s", name, value);
-
-	iov[*n].iov_base = text;
-	iov[*n].iov_len = strlen(text);
-	++*n;
-}
-
-static void write_journal(enum log_level level, const char *line, const struct log_field *fields,
-			  size_t count)
-{
-	struct iovec iov[LOG_FIELDS_MOST + 4];
 	struct arena arena = ARENA_INIT;
-	char priority[2] = {(char)('0' + (int)level), '\0'};
-	int n = 0;
 
-	add_iov(&arena, iov, &n, "MESSAGE", line);
-	add_iov(&arena, iov, &n, "PRIORITY", priority);
-	add_iov(&arena, iov, &n, "SYSLOG_IDENTIFIER", logger.ident);
-	add_iov(&arena, iov, &n, "SYSLOG_FACILITY", "2"); /* mail, RFC 5424 section 6.2.1 */
-	for (size_t i = 0; i < count && i < LOG_FIELDS_MOST; i++)
-		if (fields[i].value && fields[i].journal)
-			add_iov(&arena, iov, &n, fields[i].journal, fields[i].value);
-	logger.systemd->journal_sendv(iov, n);
+	strbuf_addf(out, "%s=%s\n", name, text_clean(&arena, value, strlen(value)));
 	arena_release(&arena);
 }
 
-static void write_line(enum log_level level, const char *text, size_t len,
-		       const struct log_field *fields, size_t count)
+static bool write_journal(enum log_level level, const char *line, const struct log_field *fields,
+			  size_t count, int wait_ms)
 {
-	struct arena arena = ARENA_INIT;
-	const char *line = text_clean(&arena, text, len);
+	struct strbuf out = STRBUF_INIT;
+	bool taken;
+	int failure;
 
+	add_field(&out, "MESSAGE", line);
+	strbuf_addf(&out, "PRIORITY=%d\n", (int)level);
+	add_field(&out, "SYSLOG_IDENTIFIER", logger.ident);
+	strbuf_addf(&out, "SYSLOG_FACILITY=%d\n", LOG_FAC(LOG_MAIL));
+	for (size_t i = 0; i < count; i++)
+		if (fields[i].value && fields[i].journal)
+			add_field(&out, fields[i].journal, fields[i].value);
+	taken = outlet_send(&to_journal, out.buf, out.len, wait_ms);
+	failure = errno;
+	strbuf_release(&out);
+	errno = failure;
+	return taken;
+}
+
+static bool write_target(enum log_level level, const char *line, const struct log_field *fields,
+			 size_t count, int wait_ms)
+{
 	switch (logger.target) {
-	case LOG_TO_SYSLOG:
-		write_syslog(level, line);
-		break;
 	case LOG_TO_JOURNAL:
-		write_journal(level, line, fields, count);
-		break;
+		return write_journal(level, line, fields, count, wait_ms);
 	case LOG_TO_STDERR:
-		write_stderr(line);
-		break;
+		return write_stderr(line, wait_ms);
 	case LOG_TO_FILE:
-		write_file(level, line);
+		return write_file(line, wait_ms);
+	case LOG_TO_SYSLOG:
 		break;
 	}
-	arena_release(&arena);
+	return write_syslog(level, line, wait_ms);
 }
 
-static const char *level_word(enum log_level level)
+static bool say_failed(int failure, int wait_ms)
 {
-	return level == LOG_LEVEL_ERROR ? "error: " : level == LOG_LEVEL_WARNING ? "warning: " : "";
+	char text[LOG_LINE_MOST];
+
+	snprintf(text, sizeof(text), "error: cannot write log_file %s: %s; logging to syslog",
+		 logger.where, failure == EAGAIN ? "nobody empties it" : strerror(failure));
+	return write_syslog(LOG_LEVEL_ERROR, text, wait_ms);
 }
 
 static int64_t clock_s(void)
@@ -250,6 +237,63 @@ static int64_t clock_s(void)
 	return now.tv_sec;
 }
 
+/* Returns whether the target or, where that does not, syslog takes it. */
+static bool deliver(enum log_level level, const char *line, const struct log_field *fields,
+		    size_t count)
+{
+	int wait_ms = atomic_load(&told->stuck) ? 0 : LOG_WAIT_MS;
+	bool quiet = clock_s() < logger.quiet_until_s;
+
+	if (logger.target == LOG_TO_SYSLOG)
+		return write_syslog(level, line, wait_ms);
+	if (write_target(level, line, fields, count, quiet ? 0 : wait_ms))
+		return true;
+	if (!quiet && !say_failed(errno, wait_ms))
+		wait_ms = 0;
+	logger.quiet_until_s = clock_s() + FLOOD_PERIOD_S;
+	return write_syslog(level, line, wait_ms);
+}
+
+/* To be called when a line was taken. Where there is no room for this one there is still somebody
+ * who is slow. */
+static void tell_lost(void)
+{
+	uint32_t lost = atomic_exchange(&told->lost, 0);
+	char text[100];
+
+	snprintf(text, sizeof(text), "warning: %u line%s lost while the log did not take any",
+		 (unsigned)lost, lost > 1 ? "s" : "");
+	if (!lost || deliver(LOG_LEVEL_WARNING, text, NULL, 0))
+		atomic_store(&told->stuck, false);
+	else
+		atomic_fetch_add(&told->lost, lost);
+}
+
+static void write_line(enum log_level level, const char *text, size_t len,
+		       const struct log_field *fields, size_t count)
+{
+	int before = errno;
+	struct arena arena = ARENA_INIT;
+	const char *line = text_clean(&arena, text, len);
+
+	len = strlen(line);
+	if (len > LOG_LINE_MOST)
+		line = arena_strndup(&arena, line, text_cut(line, len, LOG_LINE_MOST));
+	if (!deliver(level, line, fields, count)) {
+		atomic_store(&told->stuck, true);
+		atomic_fetch_add(&told->lost, 1);
+	} else if (atomic_load(&told->stuck)) {
+		tell_lost();
+	}
+	arena_release(&arena);
+	errno = before;
+}
+
+static const char *level_word(enum log_level level)
+{
+	return level == LOG_LEVEL_ERROR ? "error: " : level == LOG_LEVEL_WARNING ? "warning: " : "";
+}
+
 /* What was counted only; all of it, or that whose time is over. */
 static void tell_rest(bool all)
 {
@@ -257,7 +301,7 @@ static void tell_rest(bool all)
 	char text[LOG_LINE_MOST];
 	int len;
 
-	while (flood_take_rest(flood, clock_s(), all, &rest)) {
+	while (flood_take_rest(&told->flood, clock_s(), all, &rest)) {
 		len = snprintf(text, sizeof(text), "%s%s (%u more like it within %lld s)",
 			       level_word((enum log_level)rest.level), rest.text, rest.more,
 			       (long long)rest.seconds);
@@ -284,8 +328,8 @@ void log_message(enum log_level level, const char *format, ...)
 		len = sizeof(text) - 1;
 	tell_rest(false);
 	if (level <= LOG_LEVEL_WARNING &&
-	    !flood_passes(flood, clock_s(), strcmp(format, "%s") != 0 ? format : text, (int)level,
-			  text + word))
+	    !flood_passes(&told->flood, clock_s(), strcmp(format, "%s") != 0 ? format : text,
+			  (int)level, text + word))
 		return;
 	write_line(level, text, len, NULL, 0);
 }
@@ -293,16 +337,19 @@ void log_message(enum log_level level, const char *format, ...)
 void log_afresh(void)
 {
 	tell_rest(true);
-	flood_forget(flood);
+	flood_forget(&told->flood);
 }
 
 void log_close(void)
 {
 	tell_rest(true);
-	closelog();
+	if (atomic_load(&told->stuck))
+		tell_lost();
+	outlet_close(&to_syslog);
+	outlet_close(&to_journal);
 	logger.target = LOG_TO_SYSLOG;
-	free(logger.file);
-	logger.file = NULL;
+	free(logger.where);
+	logger.where = NULL;
 }
 
 /* A value with blanks, quotes or nothing in it is quoted, so that the line can be taken apart

@@ -23,9 +23,11 @@ struct log_field {
 
 /*
  * Where messages go: `syslog` (facility mail), `journal`, `-` (standard error) or a file that is
- * opened for each line, so that it can be rotated. A target that cannot be used falls back to
- * syslog, with one message there. Standard error is never written where it is the connection itself
- * (inetd hands the socket over as 0, 1 and 2): log_open() then uses syslog too.
+ * opened for each line, so that it can be rotated. A target that cannot be used, or does not take a
+ * line within a second, falls back to syslog, with one message there. What syslog does not take
+ * within a second either is lost, and later told as a count; until then nobody waits any more.
+ * Standard error is never written where it is the connection itself (inetd hands the socket over as
+ * 0, 1 and 2): log_open() then uses syslog too.
  */
 void log_open(const char *ident, const char *target);
 void log_verbosity(enum log_level most); /* default: LOG_LEVEL_INFO */
@@ -39,7 +41,8 @@ void log_afresh(void);
 void log_share(void);
 
 /*
- * One line. Control characters in it are replaced. Never fails, never blocks the mail for long.
+ * One line. Control characters in it are replaced. Never fails, leaves errno as it is, and never
+ * blocks for more than two seconds, once in the time that the log takes nothing.
  * Warnings and errors alike, of the same format or, where that is just "%s", with the same text,
  * are told once a minute with how many more there were (flood.h).
  */

@@ -9,7 +9,7 @@
  * process which answers from the database starts with the C library and one driver (as Postfix's
  * dynamic maps). Each exports exactly one symbol, `bley_module`.
  */
-#define MODULE_ABI 4 /* raise when struct module or any table behind `ops` changes */
+#define MODULE_ABI 5 /* raise when struct module or any table behind `ops` changes */
 #define MODULE_SYMBOL "bley_module"
 #define MODULE_EXPORT __attribute__((visibility("default")))
 

@@ -2,13 +2,11 @@
 #include "base/systemd.h"
 
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-journal.h>
 
 #include "base/module.h"
 
 static const struct systemd_module systemd_ops = {
     .listen_fds = sd_listen_fds,
-    .journal_sendv = sd_journal_sendv,
     .notify = sd_notify,
 };
 

@@ -1,21 +1,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What bley stands on goes wrong in mid-traffic: the clock, name servers, the configuration, the log."""
+"""What bley stands on goes wrong in mid-traffic: the clock, name servers, the configuration."""
 
 import os
 import random
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import struct
-import threading
 import time
 import unittest
 
 import bleytest
 import dnsnet
-import servers
 from traffic import DEFER, FAILED, SLACK, FaultCase, Traffic
 
 HOUR = 3600
@@ -155,108 +152,8 @@ class Configuration(FaultCase):
         traffic.wait_for_health()
         traffic.finish(30)
         self.assertEqual(traffic.failed, 0, str(traffic))
-        self.assert_told("not taken over until it is mended", 6)
-        self.assert_remembered(traffic)
-
-
-class Syslog(threading.Thread):
-    """A /dev/log of its own for those that `command` starts; needs root. begin() and end() may come again and again."""
-
-    def __init__(self, test):
-        super().__init__(daemon=True)
-        test.need_root()
-        test.need("unshare", "nsenter")
-        self.folder, self.lines, self.socket = test.path("dev"), [], None
-        os.mkdir(self.folder)
-        script = ('for name in null zero full random urandom; do : >"$0/$name"; mount --bind "/dev/$name" "$0/$name"; done;'
-                  ' mount --rbind "$0" /dev; echo ready; read end')
-        keeper = test.start(["unshare", "-m", "--propagation", "private", "sh", "-c", script, self.folder], log="keeper.out", stdin=-1)
-        test.wait_for_log("ready", "keeper.out")
-        self.command = ("nsenter", "-t", str(keeper.pid), "-m", "--")
-        test.addCleanup(self.end)
-
-    def begin(self):
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.socket.bind(os.path.join(self.folder, "log"))
-        self.reader = threading.Thread(target=self.read, args=(self.socket,), daemon=True)
-        self.reader.start()
-
-    def read(self, sock):
-        while data := sock.recv(65536):
-            self.lines.append(data.decode())
-
-    def end(self):
-        """As when the log daemon is killed: the name stays, and nobody listens."""
-        if self.socket:
-            self.socket.shutdown(socket.SHUT_RD)
-            self.reader.join()
-            self.socket.close()
-            self.socket = None
-
-
-class Log(FaultCase):
-    def setUp(self):
-        super().setUp()
-        self.syslog = Syslog(self)
-
-    def start_handler(self):
-        return self.handler(wrapper=self.syslog.command)
-
-    def decided(self, lines):
-        return len([line for line in lines if "decided action=" in line])
-
-    def test_its_folder_is_removed(self):
-        """Lines go to syslog meanwhile, which is told why; and to the file again, when there is a folder."""
-        self.syslog.begin()
-        os.mkdir(self.path("logs"))
-        self.configure(log_file=self.path("logs", "log"))
-        # a handler whose sandbox knows the folder that is gone makes room for one that knows the new one
-        traffic = Traffic(self, self.start_handler, lossy=True)
-        traffic.wait_for_health()
-        os.rename(self.path("logs"), self.path("away"))
-        self.wait_until(lambda: self.decided(self.syslog.lines) > 20, "lines in syslog")
-        traffic.wait_for_health()
-        os.mkdir(self.path("logs"))
-        self.wait_until(lambda: self.decided(self.log_lines("logs/log")) > 20, "lines in the file")
-        traffic.wait_for_health()
-        traffic.finish(30)
-        self.assertEqual(traffic.failed, 0, str(traffic))
-        why = [line for line in self.syslog.lines if "cannot write log_file" in line]
-        self.assertIn(len(why), range(1, 9), why)
-        self.assert_remembered(traffic)
-
-    def test_syslog_is_gone(self):
-        self.syslog.begin()
-        self.configure(log_file="syslog")
-        traffic = Traffic(self, self.start_handler)
-        self.wait_until(lambda: self.decided(self.syslog.lines) > 20, "lines in syslog")
-        self.syslog.end()
-        traffic.wait_for_health()
-        os.unlink(os.path.join(self.syslog.folder, "log"))
-        traffic.wait_for_health()
-        before = self.decided(self.syslog.lines)
-        self.syslog.begin()
-        self.wait_until(lambda: self.decided(self.syslog.lines) > before + 20, "lines in syslog")
-        traffic.wait_for_health()
-        traffic.finish(30)
-        self.assertEqual(traffic.failed, 0, str(traffic))
-        self.assert_remembered(traffic)
-
-    def test_its_disk_is_full(self):
-        self.need_root()
-        self.syslog.begin()
-        disk = servers.Disk(self.path("logs"), "64k")
-        self.addCleanup(disk.remove)
-        # both: the disk's keeper has its own mounts, among which this one's are not
-        os.symlink(os.path.join(disk.folder, "log"), self.path("logs.link"))
-        self.configure(log_file=self.path("logs.link"), sandbox="no")
-        traffic = Traffic(self, self.start_handler)
-        self.wait_until(lambda: self.decided(self.syslog.lines) > 20, "lines in syslog")
-        traffic.wait_for_health()
-        traffic.finish(30)
-        self.assertEqual(traffic.failed, 0, str(traffic))
-        why = [line for line in self.syslog.lines if "cannot write log_file" in line and "No space left" in line]
-        self.assertTrue(why)
+        # the mistakes go to syslog, which may not be there
+        self.assert_told("not taken over until it is mended", 6, allow="lost while the log did not take any")
         self.assert_remembered(traffic)
 
 

@@ -129,12 +129,13 @@ class FaultCase(bleytest.TestCase):
     def configure(self, **keys):
         return self.write_conf(**{"cache_valid": 0, "failure_action": FAILED, "db_timeout": 30, **keys})
 
-    def warm(self, wrapper=(), backlog=socket.SOMAXCONN, env=None, **keys):
+    def warm(self, wrapper=(), backlog=socket.SOMAXCONN, env=None, stderr=None, **keys):
         """bley in warm mode on a socket that outlives it; returns the process and the address."""
         self.listener = listener = socket.create_server(("127.0.0.1", 0), backlog=backlog)
         self.addCleanup(listener.close)
-        root = [] if wrapper else bleytest.ALLOW_ROOT
-        process = self.start([*wrapper, bleytest.bley_for_all(self), *root, "-c", self.configure(**keys)], log="bley.out", stdin=listener, env=env)
+        popen = {"stderr": stderr} if stderr else {}
+        process = self.start([*wrapper, bleytest.bley_for_all(self), *bleytest.ALLOW_ROOT, "-c", self.configure(**keys)],
+                             log="bley.out", stdin=listener, env=env, **popen)
         return process, listener.getsockname()
 
     def faults(self, name="log"):
