@@ -349,6 +349,33 @@ class Accepting(Case):
         system.write("/run/lines", lines)
         self.assertEqual(system.run("grep", "-Evf", "/run/rules", "/run/lines", check=False).stdout, "")
 
+    def test_the_journal_hangs(self):
+        """journald, stopped, takes no entry, nor does it as syslog. All are answered, and what is lost is told."""
+        client, asked = self.client(), 2000  # more than its queues hold
+        self.assertEqual(client.ask(), "DUNNO")
+        cursor = self.journal_has(1, "BLEY_ACTION=DUNNO")[-1]["__CURSOR"]
+        journald = system.show("systemd-journald.service", "MainPID")
+        system.run("kill", "-STOP", journald)
+        try:
+            for _ in range(asked):
+                self.assertEqual(client.ask(), "DUNNO")
+        finally:
+            system.run("kill", "-CONT", journald)
+
+        def lines():
+            return [entry["MESSAGE"] for entry in system.journal("SYSLOG_IDENTIFIER=bley", f"--after-cursor={cursor}")]
+
+        def lost():
+            return sum(int(number) for number in re.findall(r"warning: (\d+) lines? lost while", "\n".join(lines())))
+
+        def told():
+            nonlocal asked
+            asked += 1
+            return client.ask() == "DUNNO" and lost()
+
+        self.wait_until(told, "word of what was lost")
+        self.wait_until(lambda: lost() + len([line for line in lines() if line.startswith("decided ")]) == asked, "all lines")
+
     def test_a_burst(self):
         """300 connections at once."""
         clients = [self.client(PORT if number % 2 else SOCKET) for number in range(300)]
