@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/clock.h"
 #include "base/flood.h"
 #include "base/mem.h"
 #include "base/outlet.h"
@@ -231,10 +232,7 @@ static bool say_failed(int failure, int wait_ms)
 
 static int64_t clock_s(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
+	return clock_us() / US_PER_S;
 }
 
 /* Returns whether the target or, where that does not, syslog takes it. */

@@ -11,16 +11,11 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-static int64_t clock_ms(void)
-{
-	struct timespec now;
+#include "base/clock.h"
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
+#define US_PER_MS INT64_C(1000)
 
 /*
  * O_NONBLOCK will not do: it would hold for all who have the same standard error. Of several that
@@ -59,20 +54,20 @@ static ssize_t put(int fd, const char *data, size_t len)
 }
 
 /* Whether there is time left to try again, which may be before there is room. */
-static bool wait_for_room(int fd, int64_t until_ms)
+static bool wait_for_room(int fd, int64_t until_us)
 {
 	struct pollfd room = {.fd = fd, .events = POLLOUT};
-	int64_t left_ms = until_ms - clock_ms();
+	int64_t left_us = until_us - clock_us();
 
-	if (left_ms <= 0)
+	if (left_us <= 0)
 		return false;
-	poll(&room, 1, (int)left_ms);
+	poll(&room, 1, (int)((left_us + US_PER_MS - 1) / US_PER_MS));
 	return true;
 }
 
 bool outlet_write(int fd, const char *data, size_t len, int wait_ms)
 {
-	int64_t until_ms = clock_ms() + wait_ms;
+	int64_t until_us = clock_us() + wait_ms * US_PER_MS;
 
 	while (len) {
 		ssize_t n = put(fd, data, len);
@@ -81,7 +76,7 @@ bool outlet_write(int fd, const char *data, size_t len, int wait_ms)
 			data += n;
 			len -= (size_t)n;
 		} else if (n == 0 ||
-			   (errno != EINTR && (errno != EAGAIN || !wait_for_room(fd, until_ms)))) {
+			   (errno != EINTR && (errno != EAGAIN || !wait_for_room(fd, until_us)))) {
 			return false;
 		}
 	}
