@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
+#include <linux/net.h>
 #include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -253,10 +254,6 @@ static const int refused[] = {
 #endif
     /* connections are taken from a socket that listens already */
     SYS_listen,
-#ifdef SYS_socketcall
-    /* each of these in another guise */
-    SYS_socketcall,
-#endif
 };
 
 /* Likewise; a library that finds them missing does without. */
@@ -285,7 +282,7 @@ struct by_argument {
 	size_t count;
 	uint32_t values[4];
 };
-#define BY_ARGUMENT_MOST ((size_t)14)
+#define BY_ARGUMENT_MOST ((size_t)15)
 
 /* --- the program
  * -------------------------------------------------------------------------------------- */
@@ -413,6 +410,11 @@ static void add_all_by_argument(struct program *p)
 	    /* landlock's ports are those of connect(2) and of TCP: MPTCP is another protocol, and
 	     * the fast open of TCP connects without it */
 	    {SYS_socket, 2, BPF_JEQ, false, EPROTONOSUPPORT, 3, {0, IPPROTO_TCP, IPPROTO_UDP}},
+#ifdef SYS_socketcall
+	    /* the C library's way to all of these on i386 and s390x; its arguments lie behind a
+	     * pointer, where no filter looks */
+	    {SYS_socketcall, 0, BPF_JEQ, true, EPERM, 1, {SYS_LISTEN}},
+#endif
 	    {SYS_sendto, 3, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},
 	    {SYS_sendmsg, 2, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},
 	    {SYS_sendmmsg, 3, BPF_JSET, true, EPERM, 1, {MSG_FASTOPEN}},

@@ -355,7 +355,7 @@ static enum store_result pass_rest(struct store *store, MYSQL_STMT *stmt)
 {
 	int rc = mysql_stmt_next_result(stmt);
 
-	if (!rc && (mysql_stmt_field_count(stmt) || mysql_stmt_more_results(stmt)))
+	if (!rc && (mysql_stmt_field_count(stmt) || mysql_more_results(store->conn)))
 		return my_unexpected(store);
 	return rc > 0 ? stmt_failed(store, stmt) : STORE_OK;
 }

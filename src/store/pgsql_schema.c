@@ -56,6 +56,13 @@ static const char make_ip_sql[] =
     " RETURN concat_ws(':', substr(h, 1, 4), substr(h, 5, 4), substr(h, 9, 4), substr(h, 13, 4),"
     " substr(h, 17, 4), substr(h, 21, 4), substr(h, 25, 4), substr(h, 29, 4));"
     " EXCEPTION WHEN data_exception THEN RETURN otherwise; END $body$";
+/* Where nobody may use plpgsql, or there is none. */
+static const char has_plpgsql_sql[] =
+    "SELECT EXISTS (SELECT FROM pg_language WHERE lanname = 'plpgsql'"
+    " AND has_language_privilege(oid, 'USAGE'))";
+static const char make_no_ip_sql[] =
+    "CREATE FUNCTION bley_expanded_ip(given text, otherwise text) RETURNS text LANGUAGE sql"
+    " AS 'SELECT $2'";
 static const char drop_ip_sql[] = "DROP FUNCTION bley_expanded_ip(text, text)";
 #define IP(otherwise)                                                                            \
 	"CASE WHEN strpos(ip, ':') > 0 THEN bley_expanded_ip(ip, " otherwise ") ELSE " otherwise \
@@ -169,8 +176,11 @@ static enum store_result take_over_log(struct store *store, struct store_schema_
 static enum store_result take_over(struct store *store, const int64_t *found,
 				   struct store_schema_report *report)
 {
-	enum store_result rc = run(store, make_ip_sql, NULL);
+	int64_t has_plpgsql = 0;
+	enum store_result rc = query(store, has_plpgsql_sql, 1, &has_plpgsql);
 
+	if (rc == STORE_OK)
+		rc = run(store, has_plpgsql ? make_ip_sql : make_no_ip_sql, NULL);
 	if (rc == STORE_OK && found[FOUND_STATUS])
 		rc = take_over_status(store, report);
 	if (rc == STORE_OK && found[FOUND_LOG])

@@ -335,6 +335,15 @@ class PostgreSQL(ServerCase, bleytest.TestCase):
             self.query("INSERT INTO bley_log SELECT now(), '192.0.2.9', n, 'r@example.org', 'DUNNO'"
                        f" FROM generate_series(1, {rows}) n")
 
+    def test_a_take_over_without_plpgsql(self):
+        """Where it is not to be had, addresses stay as they are spelled."""
+        self.python(1)
+        self.query("DROP EXTENSION plpgsql; INSERT INTO bley_status SELECT '2001:DB8::1', 0, now(), 's', 'r', 0")
+        result = self.bleyctl("init")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(self.query("SELECT ip FROM bley_status WHERE sender = 's'"), "2001:db8::1\n")
+        self.assertEqual(self.query("SELECT count(*) FROM pg_proc WHERE proname LIKE 'bley%'"), "0\n")
+
     def tables(self):
         return set(self.query("SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'bley%'").split())
 
