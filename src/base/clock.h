@@ -9,4 +9,7 @@
 /* Microseconds of a clock that nobody sets. */
 int64_t clock_us(void);
 
+/* Milliseconds until then by that clock, rounded up, as poll(2) takes them; 0 where it is over. */
+int clock_left_ms(int64_t until_us);
+
 #endif

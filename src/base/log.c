@@ -25,7 +25,7 @@
 /* Bytes of a line; what is longer is cut. With what stands before it, no more than PIPE_BUF, so
  * that a pipe takes it whole. */
 #define LOG_LINE_MOST 3900
-#define LOG_WAIT_MS 1000 /* for a log that takes nothing: it may just be busy */
+#define LOG_WAIT_US US_PER_S /* for a log that takes nothing: it may just be busy */
 
 enum log_target { LOG_TO_SYSLOG, LOG_TO_JOURNAL, LOG_TO_STDERR, LOG_TO_FILE };
 
@@ -80,10 +80,10 @@ void log_open(const char *ident, const char *target)
 	logger.where = mem_strdup(target);
 	/* each process says something there: so now, when there is still a file descriptor */
 	if (!strcmp(target, "syslog")) {
-		outlet_open(&to_syslog, LOG_WAIT_MS);
+		outlet_open(&to_syslog, 0);
 	} else if (!strcmp(target, "journal")) {
 		logger.target = LOG_TO_JOURNAL;
-		outlet_open(&to_journal, LOG_WAIT_MS);
+		outlet_open(&to_journal, 0);
 	} else if (strcmp(target, "-") != 0) {
 		logger.target = LOG_TO_FILE;
 		keep_spare();
@@ -221,13 +221,13 @@ static bool write_target(enum log_level level, const char *line, const struct lo
 	return write_syslog(level, line, wait_ms);
 }
 
-static bool say_failed(int failure, int wait_ms)
+static void say_failed(int failure, int wait_ms)
 {
 	char text[LOG_LINE_MOST];
 
 	snprintf(text, sizeof(text), "error: cannot write log_file %s: %s; logging to syslog",
 		 logger.where, failure == EAGAIN ? "nobody empties it" : strerror(failure));
-	return write_syslog(LOG_LEVEL_ERROR, text, wait_ms);
+	write_syslog(LOG_LEVEL_ERROR, text, wait_ms);
 }
 
 static int64_t clock_s(void)
@@ -239,17 +239,19 @@ static int64_t clock_s(void)
 static bool deliver(enum log_level level, const char *line, const struct log_field *fields,
 		    size_t count)
 {
-	int wait_ms = atomic_load(&told->stuck) ? 0 : LOG_WAIT_MS;
+	/* half of the time for the target, where there is syslog behind it */
+	int64_t most_us = atomic_load(&told->stuck) ? 0 : LOG_WAIT_US, now_us = clock_us();
+	int half_ms = clock_left_ms(now_us + most_us / 2);
 	bool quiet = clock_s() < logger.quiet_until_s;
 
 	if (logger.target == LOG_TO_SYSLOG)
-		return write_syslog(level, line, wait_ms);
-	if (write_target(level, line, fields, count, quiet ? 0 : wait_ms))
+		return write_syslog(level, line, clock_left_ms(now_us + most_us));
+	if (write_target(level, line, fields, count, quiet ? 0 : half_ms))
 		return true;
-	if (!quiet && !say_failed(errno, wait_ms))
-		wait_ms = 0;
+	if (!quiet)
+		say_failed(errno, clock_left_ms(now_us + most_us));
 	logger.quiet_until_s = clock_s() + FLOOD_PERIOD_S;
-	return write_syslog(level, line, wait_ms);
+	return write_syslog(level, line, clock_left_ms(now_us + most_us));
 }
 
 /* To be called when a line was taken. Where there is no room for this one there is still somebody

@@ -42,7 +42,7 @@ void log_share(void);
 
 /*
  * One line. Control characters in it are replaced. Never fails, leaves errno as it is, and never
- * blocks for more than two seconds, once in the time that the log takes nothing.
+ * blocks for more than a second, once a process in the time that the log takes nothing.
  * Warnings and errors alike, of the same format or, where that is just "%s", with the same text,
  * are told once a minute with how many more there were (flood.h).
  */

@@ -57,12 +57,11 @@ static ssize_t put(int fd, const char *data, size_t len)
 static bool wait_for_room(int fd, int64_t until_us)
 {
 	struct pollfd room = {.fd = fd, .events = POLLOUT};
-	int64_t left_us = until_us - clock_us();
+	int left_ms = clock_left_ms(until_us);
 
-	if (left_us <= 0)
-		return false;
-	poll(&room, 1, (int)((left_us + US_PER_MS - 1) / US_PER_MS));
-	return true;
+	if (left_ms > 0)
+		poll(&room, 1, left_ms);
+	return left_ms > 0;
 }
 
 bool outlet_write(int fd, const char *data, size_t len, int wait_ms)
@@ -121,16 +120,17 @@ void outlet_close(struct outlet *o)
 
 bool outlet_send(struct outlet *o, const char *data, size_t len, int wait_ms)
 {
+	int64_t until_us = clock_us() + wait_ms * US_PER_MS;
 	bool fresh = o->fd < 0;
 	int failure;
 
 	if (!outlet_open(o, wait_ms))
 		return false;
-	if (outlet_write(o->fd, data, len + o->stream, wait_ms))
+	if (outlet_write(o->fd, data, len + o->stream, clock_left_ms(until_us)))
 		return true;
 	failure = errno;
 	/* a stream may have taken a part; and another daemon may have come with the same name */
 	outlet_close(o);
 	errno = failure;
-	return !fresh && failure != EAGAIN && outlet_send(o, data, len, wait_ms);
+	return !fresh && failure != EAGAIN && outlet_send(o, data, len, clock_left_ms(until_us));
 }
