@@ -18,7 +18,8 @@ static bool server_set_v4(const char *address, uint16_t port, struct server *out
 	return true;
 }
 
-/* A zone is the name or the number of an interface (RFC 4007). */
+/* A zone is the name or the number of an interface (RFC 4007), which may come up later: until then
+ * it is 0, and the server cannot be asked. */
 static bool server_zone(const char *zone, uint32_t *out)
 {
 	unsigned long number;
@@ -28,10 +29,9 @@ static bool server_zone(const char *zone, uint32_t *out)
 	if (*out > 0)
 		return true;
 	number = strtoul(zone, &end, 10);
-	if (*zone < '0' || *zone > '9' || *end != '\0' || number > UINT32_MAX)
-		return false;
-	*out = (uint32_t)number;
-	return true;
+	if (*zone >= '0' && *zone <= '9' && *end == '\0' && number <= UINT32_MAX)
+		*out = (uint32_t)number;
+	return *zone && strlen(zone) < IF_NAMESIZE;
 }
 
 static bool server_set_v6(const char *address, uint16_t port, struct server *out)

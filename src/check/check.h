@@ -38,6 +38,7 @@ struct check_list {
 	bool white;
 	int weight;
 	bool hit;
+	bool counted;	    /* and the threshold was not reached before */
 	const char *answer; /* addresses, or why there are none */
 	int64_t elapsed_us; /* negative: not answered when the outcome was certain */
 	struct check_list *next;
@@ -91,9 +92,9 @@ void check_release(void);
 
 /*
  * Both kinds of DNS lists (bley.conf(5), `DNS LISTS'; RFC 5782), asked together: a score is the sum
- * of the weights of those that list the client. Returns as soon as the outcome against the
- * thresholds can no longer change. A kind whose threshold is 0 is not asked and
- * scores 0. prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
+ * of the weights of those that list the client, until it reaches the threshold. Returns as soon as
+ * the outcome against the thresholds can no longer change. A kind whose threshold is 0 is not asked
+ * and scores 0. prefetch_spf: SPF may be wanted next; its first question may go out with the lists.
  */
 void check_dnsl(struct check *check, bool prefetch_spf, struct check_score *dnswl,
 		struct check_score *dnsbl);

@@ -35,6 +35,7 @@ struct dnsl_item {
 	struct dnsl_kind *kind;
 	const struct dnsl_entry *entry;
 	bool hit;
+	bool counted;
 };
 
 /* What an answer's address says. */
@@ -134,7 +135,8 @@ static void dnsl_read(struct check *check, struct dnsl_item *item, bool counts)
 		}
 	}
 	item->hit = hit != NULL;
-	if (hit && counts)
+	item->counted = hit && counts;
+	if (item->counted)
 		dnsl_hit(check, item, hit);
 }
 
@@ -304,6 +306,7 @@ static void dnsl_report(struct check *check, const struct dnsl_item *first,
 		list->white = item->kind->white;
 		list->weight = item->entry->weight;
 		list->hit = item->hit;
+		list->counted = item->counted;
 		list->answer = dnsl_answer(check, &item->question);
 		list->elapsed_us = item->question.status == DNS_PENDING ? -1
 									: item->question.elapsed_us;

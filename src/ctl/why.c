@@ -160,12 +160,14 @@ static void say_lists(struct why *w)
 {
 	for (const struct check_list *list = w->decision->lists; list; list = list->next)
 		say(w, list->white ? "  DNS whitelist" : "  DNS blacklist",
-		    arena_printf(
-			w->arena, "%s: %s%s%s", list->name, list->answer,
-			list->hit ? arena_printf(w->arena, ", counts %d", list->weight) : "",
-			list->elapsed_us < 0 ? ""
-					     : arena_printf(w->arena, " (%.1f ms)",
-							    (double)list->elapsed_us / US_PER_MS)));
+		    arena_printf(w->arena, "%s: %s%s%s", list->name, list->answer,
+				 list->counted ? arena_printf(w->arena, ", counts %d", list->weight)
+				 : list->hit   ? ", decided without it"
+					       : "",
+				 list->elapsed_us < 0
+				     ? ""
+				     : arena_printf(w->arena, " (%.1f ms)",
+						    (double)list->elapsed_us / US_PER_MS)));
 }
 
 static void say_checks(struct why *w)
@@ -263,6 +265,7 @@ static void json_checks(const struct why *w, struct json *j)
 		json_text(j, "kind", list->white ? "whitelist" : "blacklist");
 		json_text(j, "answer", list->answer);
 		json_bool(j, "hit", list->hit);
+		json_bool(j, "counted", list->counted);
 		json_int(j, "weight", list->weight);
 		json_int(j, "microseconds", list->elapsed_us);
 		json_close(j);

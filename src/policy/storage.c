@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <grp.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,21 +53,25 @@ void store_config_from(const struct conf *conf, struct store_config *out, struct
 		out->name = sqlite_file(conf, arena);
 }
 
-static bool is_owner_known(const struct store_config *config, struct stat *st)
+/* Of the folder where SQLite makes its other files: where the name is a link, that of what it leads
+ * to. */
+static bool find_owner(const struct store_config *config, struct stat *st)
 {
 	struct arena arena = ARENA_INIT;
-	bool is_known = !stat(directory_of(config->name, &arena), st);
+	char target[PATH_MAX];
+	const char *file = realpath(config->name, target) ? target : config->name;
+	bool found = !stat(directory_of(file, &arena), st);
 
 	arena_release(&arena);
-	return is_known;
+	return found;
 }
 
 bool storage_be_owner(const struct store_config *config, bool for_good, char *error, size_t size)
 {
 	struct stat st;
 
-	if (geteuid() != 0 || strcmp(config->type, "sqlite3") != 0 ||
-	    !is_owner_known(config, &st) || st.st_uid == 0)
+	if (geteuid() != 0 || strcmp(config->type, "sqlite3") != 0 || !find_owner(config, &st) ||
+	    st.st_uid == 0)
 		return true;
 	if (!setgroups(1, &st.st_gid) && !(for_good ? setgid(st.st_gid) : setegid(st.st_gid)) &&
 	    !(for_good ? setuid(st.st_uid) : seteuid(st.st_uid)))

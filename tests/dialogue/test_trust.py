@@ -143,6 +143,14 @@ class Files(bleytest.TestCase):
         self.plant_journal(self.database(), victim)
         self.run_program([bleytest.program("bleygraph"), "-c", self.conf, "-d", self.path("pictures")])
         self.assertTrue(os.path.exists(victim))
+        # nor through a link of root's own to the database
+        link = self.path("link.db")
+        os.symlink(self.database(), link)
+        self.conf = self.write_conf(dbpath=None, dbname=link)
+        self.plant_journal(self.database(), victim)
+        self.bleyctl("list")
+        self.assertTrue(os.path.exists(victim))
+        self.assertFalse(os.path.exists(self.database() + "-journal"))
         self.assertEqual({os.stat(os.path.join(self.path("db"), name)).st_uid for name in os.listdir(self.path("db"))}, {65534})
 
     def test_root_gives_nothing_away(self):

@@ -52,6 +52,7 @@ static void addresses(void **state)
 	    {"[2001:DB8:0:0:0:0:0:53]:65535", "2001:db8::53 65535"},
 	    {"fe80::1%7", "fe80::1 53 7"},
 	    {"[fe80::1%7]:54", "fe80::1 54 7"},
+	    {"fe80::1%nosuch", "fe80::1 53"},
 	};
 
 	(void)state;
@@ -82,8 +83,7 @@ static void no_addresses(void **state)
 	    "::1]:53",
 	    "192.0.2.1:+53",
 	    "fe80::1%",
-	    "fe80::1%nosuch",
-	    "fe80::1%7x",
+	    "fe80::1%a-name-too-long-for-one",
 	    "192.0.2.1%7",
 	    "[]:53",
 	    " 192.0.2.1",
