@@ -228,9 +228,12 @@ class ServerCase:
                 process = self.start([bleytest.program("bleyctl"), "-c", self.path("bley.conf"), "init"])
                 self.wait_until(self.is_taken_over, "init at work")
                 for handler in (late := [self.handler() for _ in range(2)]):
-                    self.assertEqual(handler.ask_suspicious(), "DUNNO")
+                    handler.send(bleytest.suspicious())
+                self.assertEqual([handler.answer() for handler in late], ["DUNNO"] * 2)
                 for handler in handlers + late:
-                    handler.finish()
+                    handler.half_close()
+                for handler in handlers + late:
+                    self.assertEqual(handler.wait(), 0)
                 self.assertIn("another process", self.faults()[-1])
                 self.wait_until(lambda: self.connections() == 1, "only init's connection")
                 bleytest.stop(holder)
