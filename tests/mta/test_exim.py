@@ -15,7 +15,7 @@ TWO_LINES = rb"^ ?greylisted, try again later\n\s*$"
 PERIOD = 29 * 60
 BOB = f"bob@{DOMAIN}"
 POSTMASTER = f"postmaster@{DOMAIN}"
-MESSAGE = b"Subject: test\r\nFrom: alice@example.net\r\n\r\nhello\r\n"
+MESSAGE = b"Subject: test %d\r\nFrom: alice@example.net\r\n\r\nhello\r\n"
 
 # As the Python daemon's documents had it: the empty last argument keeps newlines from Exim 4.94 on.
 OLD_ACL = r"""
@@ -31,6 +31,7 @@ class EximCase:
     def setUp(self):
         super().setUp()
         self.need_root()
+        self.sent = 0
 
     def begin(self, unix=False, **keys):
         """bley in warm mode, and an Exim that asks it."""
@@ -51,8 +52,13 @@ class EximCase:
             self.assertEqual(smtp.mail(sender, options)[0], 250)
             answers = [smtp.rcpt(recipient) for recipient in recipients]
             if data and any(code == 250 for code, _ in answers):
-                self.assertEqual(smtp.data(MESSAGE)[0], 250, self.logs())
+                self.assertEqual(smtp.data(self.message())[0], 250, self.logs())
             return answers
+
+    def message(self):
+        """The next one."""
+        self.sent += 1
+        return MESSAGE % self.sent
 
     def logs(self):
         return self.exim.log() + "\n".join(self.log_lines())
@@ -75,8 +81,9 @@ class EximCase:
         return [line for line in self.log_lines() if "decided" in line]
 
     def wait_for_messages(self, count):
+        """In the order in which they were sent: each is delivered by a process of its own."""
         self.wait_until(lambda: len(self.exim.messages()) == count, f"{count} messages")
-        return self.exim.messages()
+        return sorted(self.exim.messages(), key=lambda message: int(re.search(r"(?m)^Subject: test (\d+)$", message).group(1)))
 
     def headers(self, messages):
         """How many headers of ours each has; they are whole and the first of all but Exim's own."""
@@ -130,7 +137,7 @@ class Shipped(EximCase):
             self.assert_deferred(smtp.rcpt(BOB))
             self.assertEqual(smtp.rcpt("bob@elsewhere.example"), (550, b"relay not permitted"))
             self.assert_taken(smtp.rcpt(POSTMASTER))
-            self.assert_taken(smtp.data(MESSAGE))
+            self.assert_taken(smtp.data(self.message()))
         self.wait_for_messages(1)
         self.assertEqual(len(self.decided()), 2)
 
@@ -237,7 +244,7 @@ class EximLight(Shipped, bleytest.TestCase):
                 code, text = smtp.docmd("DATA")
                 if code != 354:
                     return code, text
-                smtp.send(MESSAGE + b".\r\n")
+                smtp.send(self.message() + b".\r\n")
                 return smtp.getreply()
 
         self.assert_deferred(bounce(BOB))
@@ -305,7 +312,7 @@ class OldAcls(EximCase, bleytest.TestCase):
             answer = smtp.rcpt(BOB)
             self.assert_deferred(answer)
             self.assert_taken(smtp.rcpt(POSTMASTER))
-            self.assert_taken(smtp.data(MESSAGE))
+            self.assert_taken(smtp.data(self.message()))
         self.move_time(3600)
         self.assert_taken(self.rcpt(BOB)[0])
         self.assertEqual(self.headers(self.wait_for_messages(2)), [0, header])
