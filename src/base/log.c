@@ -106,6 +106,16 @@ void log_share(void)
 		told = shared;
 }
 
+/* Done with the text: whether it was taken, with errno. */
+static bool finish(struct strbuf *out, bool taken)
+{
+	int failure = errno;
+
+	strbuf_release(out);
+	errno = failure;
+	return taken;
+}
+
 /* As syslog(3) writes it (RFC 3164 section 4.1, without the host's name). */
 static bool write_syslog(enum log_level level, const char *line, int wait_ms)
 {
@@ -113,15 +123,12 @@ static bool write_syslog(enum log_level level, const char *line, int wait_ms)
 	time_t now = time(NULL);
 	struct tm tm;
 	char stamp[40];
-	bool taken;
 
 	/* setlocale(3) is never called, so the names are English */
 	strftime(stamp, sizeof(stamp), "%b %e %H:%M:%S", localtime_r(&now, &tm));
 	strbuf_addf(&out, "<%d>%s %s[%ld]: %s", LOG_MAIL | (int)level, stamp, logger.ident,
 		    (long)getpid(), line);
-	taken = outlet_send(&to_syslog, out.buf, out.len, wait_ms);
-	strbuf_release(&out);
-	return taken;
+	return finish(&out, outlet_send(&to_syslog, out.buf, out.len, wait_ms));
 }
 
 static int open_file(void)
@@ -156,23 +163,16 @@ static bool write_file(const char *line, int wait_ms)
 	failure = errno;
 	close(fd);
 	keep_spare();
-	strbuf_release(&out);
 	errno = failure;
-	return written;
+	return finish(&out, written);
 }
 
 static bool write_stderr(const char *line, int wait_ms)
 {
 	struct strbuf out = STRBUF_INIT;
-	bool written;
-	int failure;
 
 	strbuf_addf(&out, "%s: %s\n", logger.ident, line);
-	written = outlet_write(STDERR_FILENO, out.buf, out.len, wait_ms);
-	failure = errno;
-	strbuf_release(&out);
-	errno = failure;
-	return written;
+	return finish(&out, outlet_write(STDERR_FILENO, out.buf, out.len, wait_ms));
 }
 
 /* Text without control characters needs no length (systemd.io/JOURNAL_NATIVE_PROTOCOL). */
@@ -188,8 +188,6 @@ static bool write_journal(enum log_level level, const char *line, const struct l
 			  size_t count, int wait_ms)
 {
 	struct strbuf out = STRBUF_INIT;
-	bool taken;
-	int failure;
 
 	add_field(&out, "MESSAGE", line);
 	strbuf_addf(&out, "PRIORITY=%d\n", (int)level);
@@ -198,11 +196,7 @@ static bool write_journal(enum log_level level, const char *line, const struct l
 	for (size_t i = 0; i < count; i++)
 		if (fields[i].value && fields[i].journal)
 			add_field(&out, fields[i].journal, fields[i].value);
-	taken = outlet_send(&to_journal, out.buf, out.len, wait_ms);
-	failure = errno;
-	strbuf_release(&out);
-	errno = failure;
-	return taken;
+	return finish(&out, outlet_send(&to_journal, out.buf, out.len, wait_ms));
 }
 
 static bool write_target(enum log_level level, const char *line, const struct log_field *fields,

@@ -150,3 +150,12 @@ size_t text_cut(const char *s, size_t len, size_t max)
 		max--;
 	return max;
 }
+
+const char *text_folder(struct arena *a, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return ".";
+	return slash == path ? "/" : arena_strndup(a, path, (size_t)(slash - path));
+}

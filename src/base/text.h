@@ -33,6 +33,9 @@ bool text_is_clean(const char *s, size_t len);
  * it is clean (then it must end in NUL at s[len] already), else a copy in the arena. */
 const char *text_clean(struct arena *a, const char *s, size_t len);
 
+/* The folder that a path leads into: "." for a bare name. Constant, or in the arena. */
+const char *text_folder(struct arena *a, const char *path);
+
 /* The largest length <= max at which s (len bytes, valid UTF-8) can be cut without splitting a
  * character. */
 size_t text_cut(const char *s, size_t len, size_t max);

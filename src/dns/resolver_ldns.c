@@ -398,13 +398,12 @@ static void resolver_close(struct ldns_resolver *r)
 /* Milliseconds until something is due, rounded up. */
 static int resolver_wait_ms(const struct ldns_resolver *r, int64_t until_us)
 {
-	int64_t due = until_us < r->deadline_us ? until_us : r->deadline_us, left;
+	int64_t due = until_us < r->deadline_us ? until_us : r->deadline_us;
 
 	for (const struct lookup *l = r->lookups; l; l = l->next)
 		if (!l->done && l->resend_us < due)
 			due = l->resend_us;
-	left = (due - clock_us() + 999) / 1000;
-	return left < 0 ? 0 : left > INT32_MAX ? INT32_MAX : (int)left;
+	return clock_left_ms(due);
 }
 
 /* What is polled: the UDP sockets, then the streams with their lookups. */

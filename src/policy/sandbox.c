@@ -19,6 +19,7 @@
 #include "base/module.h"
 #include "base/seccomp.h"
 #include "base/server.h"
+#include "base/text.h"
 #include "conf/conf.h"
 #include "policy/session.h"
 #include "policy/storage.h"
@@ -116,34 +117,25 @@ static void watch(const char *name)
 	watched_count++;
 }
 
-static const char *folder_of(struct rules *r, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (!slash)
-		return ".";
-	return slash == path ? "/" : arena_strndup(&r->arena, path, (size_t)(slash - path));
-}
-
 /* Where the file is a link: the folder of what it leads to. */
 static void allow_target(struct rules *r, const char *file, unsigned rights)
 {
 	char target[PATH_MAX];
 
 	if (realpath(file, target) && strcmp(target, file) != 0)
-		allow(r, folder_of(r, target), rights);
+		allow(r, text_folder(&r->arena, target), rights);
 }
 
 /* The database's folder, where SQLite also makes its other files. */
 static void allow_state(struct rules *r, const char *file)
 {
 	const unsigned rights = LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_MAKE | LANDLOCK_REMOVE;
-	const char *folder = folder_of(r, file);
+	const char *folder = text_folder(&r->arena, file);
 
 	/* One that is missing (or no folder, hence the dot) is made with the first mail, or comes
 	 * later. */
 	if (allow(r, arena_printf(&r->arena, "%s/.", folder), rights) ||
-	    !allow(r, folder_of(r, folder), rights | LANDLOCK_FOLDERS))
+	    !allow(r, text_folder(&r->arena, folder), rights | LANDLOCK_FOLDERS))
 		watch(mem_strdup(folder));
 	allow_target(r, file, rights);
 	/* for what does not fit into memory while an old database is taken over */
@@ -162,9 +154,9 @@ static void allow_log(struct rules *r, const char *file)
 		allow(r, file, LANDLOCK_WRITE);
 		return;
 	}
-	allow(r, folder_of(r, file), rights);
+	allow(r, text_folder(&r->arena, file), rights);
 	allow_target(r, file, rights);
-	watch(mem_strdup(folder_of(r, file)));
+	watch(mem_strdup(text_folder(&r->arena, file)));
 }
 
 static const char *home(void)
@@ -195,7 +187,7 @@ static void allow_client_files(struct rules *r)
 static void allow_instruments(struct rules *r, char *modules)
 {
 	allow(r, "/proc", LANDLOCK_READ);
-	allow(r, folder_of(r, modules),
+	allow(r, text_folder(&r->arena, modules),
 	      LANDLOCK_READ | LANDLOCK_WRITE | LANDLOCK_MAKE | LANDLOCK_REMOVE | LANDLOCK_FOLDERS);
 }
 

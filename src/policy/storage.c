@@ -11,17 +11,9 @@
 #include <unistd.h>
 
 #include "base/arena.h"
+#include "base/text.h"
 #include "conf/conf.h"
 #include "store/store.h"
-
-static const char *directory_of(const char *file, struct arena *arena)
-{
-	const char *slash = strrchr(file, '/');
-
-	if (!slash)
-		return ".";
-	return slash == file ? "/" : arena_strndup(arena, file, (size_t)(slash - file));
-}
 
 static const char *sqlite_file(const struct conf *conf, struct arena *arena)
 {
@@ -31,7 +23,7 @@ static const char *sqlite_file(const struct conf *conf, struct arena *arena)
 	if (conf->dbname[0] == '/')
 		return conf->dbname;
 	if (!directory[0]) /* the configuration's, as it is said to be nowhere else */
-		directory = directory_of(conf->file ? conf->file : conf_default_file(), arena);
+		directory = text_folder(arena, conf->file ? conf->file : conf_default_file());
 	len = strlen(directory);
 	return arena_printf(arena, directory[len - 1] == '/' ? "%s%s" : "%s/%s", directory,
 			    conf->dbname);
@@ -60,7 +52,7 @@ static bool find_owner(const struct store_config *config, struct stat *st)
 	struct arena arena = ARENA_INIT;
 	char target[PATH_MAX];
 	const char *file = realpath(config->name, target) ? target : config->name;
-	bool found = !stat(directory_of(file, &arena), st);
+	bool found = !stat(text_folder(&arena, file), st);
 
 	arena_release(&arena);
 	return found;

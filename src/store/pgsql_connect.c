@@ -42,14 +42,13 @@ bool pg_failed_with(const struct store *store, const char *sqlstate)
 static bool wait_socket(struct store *store, short events)
 {
 	struct pollfd pfd = {.fd = PQsocket(store->conn), .events = events};
-	int64_t left_ms;
-	int n;
+	int left_ms, n;
 
 	do {
-		left_ms = (store->deadline_us - clock_us() + 999) / 1000;
+		left_ms = clock_left_ms(store->deadline_us);
 		if (left_ms <= 0)
 			return false;
-		n = poll(&pfd, 1, left_ms > INT32_MAX ? INT32_MAX : (int)left_ms);
+		n = poll(&pfd, 1, left_ms);
 	} while (n < 0 && errno == EINTR);
 	return n > 0;
 }

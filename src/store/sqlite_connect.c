@@ -8,9 +8,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/mem.h"
+#include "base/arena.h"
 #include "base/clock.h"
+#include "base/mem.h"
 #include "base/strbuf.h"
+#include "base/text.h"
 #include "store/sqlite.h"
 
 /*
@@ -186,21 +188,17 @@ int lite_exec(struct store *store, const char *sql)
 
 void lite_give_to_folder_owner(int fd, const char *path)
 {
-	const char *slash = strrchr(path, '/');
-	char *folder;
+	struct arena arena = ARENA_INIT;
 	struct stat st;
 
 	/* The folder's owner may have put something of root's there, by a link. */
 	if (geteuid() != 0 || fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_nlink != 1 ||
 	    st.st_size != 0)
 		return;
-	folder = mem_strdup(slash ? path : ".");
-	if (slash)
-		folder[slash == path ? 1 : slash - path] = '\0';
 	/* Where it fails the database is root's, and the handlers will say so. */
-	if (!stat(folder, &st) && fchown(fd, st.st_uid, st.st_gid))
+	if (!stat(text_folder(&arena, path), &st) && fchown(fd, st.st_uid, st.st_gid))
 		errno = 0;
-	free(folder);
+	arena_release(&arena);
 }
 
 /* Makes the last folder of the path where it is missing; what lies above is not bley's to make. */

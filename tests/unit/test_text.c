@@ -149,12 +149,25 @@ static void test_strbuf(void **state)
 	assert_string_equal(sb.buf, "");
 }
 
+static void test_folder(void **state)
+{
+	struct arena arena = ARENA_INIT;
+
+	(void)state;
+	assert_string_equal(text_folder(&arena, "/var/lib/bley.db"), "/var/lib");
+	assert_string_equal(text_folder(&arena, "db/bley.db"), "db");
+	assert_string_equal(text_folder(&arena, "/bley.db"), "/");
+	assert_string_equal(text_folder(&arena, "bley.db"), ".");
+	arena_release(&arena);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_utf8),  cmocka_unit_test(test_clean),
-	    cmocka_unit_test(test_cut),	  cmocka_unit_test(test_words),
-	    cmocka_unit_test(test_arena), cmocka_unit_test(test_strbuf),
+	    cmocka_unit_test(test_utf8),   cmocka_unit_test(test_clean),
+	    cmocka_unit_test(test_cut),	   cmocka_unit_test(test_words),
+	    cmocka_unit_test(test_arena),  cmocka_unit_test(test_strbuf),
+	    cmocka_unit_test(test_folder),
 	};
 
 	return cmocka_run_group_tests_name("text", tests, NULL, NULL);
